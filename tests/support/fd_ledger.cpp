@@ -1,0 +1,126 @@
+// Reads /proc. Must not open a descriptor that it then counts itself.
+
+#include "support/fd_ledger.hpp"
+
+#include "support/patience.hpp"
+
+#ifdef MP_TEST_HAS_PROCESS
+#include "mp/process.hpp"
+#endif
+
+#include <dirent.h>
+#include <unistd.h>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <vector>
+
+namespace mp_test {
+namespace {
+
+std::vector<int> numbers_in(const char* directory, int* self) {
+  std::vector<int> found;
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory), &::closedir);
+  if (!dir) return found;
+  if (self) *self = ::dirfd(dir.get());
+  while (const dirent* entry = ::readdir(dir.get())) {
+    char* end = nullptr;
+    const long n = std::strtol(entry->d_name, &end, 10);
+    if (end != entry->d_name && *end == 0) found.push_back(static_cast<int>(n));
+  }
+  return found;
+}
+
+std::string link_text(const std::string& path) {
+  char text[512];
+  const ssize_t n = ::readlink(path.c_str(), text, sizeof text);
+  return n < 0 ? std::string() : std::string(text, static_cast<std::size_t>(n));
+}
+
+std::string state_of(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(in, line);
+  const auto open = line.find('('), close = line.rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close + 2 >= line.size()) return "?";
+  return std::string(1, line[close + 2]) + " " + line.substr(open, close - open + 1);
+}
+
+void list(std::ostream& out, const char* sign, const char* kind, const auto& these, const auto& others) {
+  for (const auto& item : these) {
+    if constexpr (requires { item.second; }) {
+      const auto other = others.find(item.first);
+      if (other == others.end() || other->second != item.second)
+        out << sign << kind << ' ' << item.first << " = " << item.second << '\n';
+    } else if (!others.contains(item)) {
+      out << sign << kind << ' ' << item << '\n';
+    }
+  }
+}
+
+#ifdef MP_TEST_HAS_PROCESS
+void nothing() {}
+#endif
+
+}  // namespace
+
+holdings holdings::now() {
+  holdings h;
+  int self = -1;
+  for (const int fd : numbers_in("/proc/self/fd", &self)) {
+    const std::string what = link_text("/proc/self/fd/" + std::to_string(fd));
+    if (fd != self && !what.empty()) h.descriptors.emplace(fd, what);
+  }
+  for (const int thread : numbers_in("/proc/self/task", nullptr)) {
+    h.threads.insert(thread);
+    std::ifstream in("/proc/self/task/" + std::to_string(thread) + "/children");
+    for (pid_t pid = 0; in >> pid;) h.children.emplace(pid, state_of(pid));
+  }
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/memfd:") == std::string::npos) continue;
+    std::istringstream fields(line);
+    std::string range, rights, offset, device, inode;
+    fields >> range >> rights >> offset >> device >> inode;
+    ++h.memfd_maps[inode];
+  }
+  // The state of a running child changes by itself; only the zombie matters.
+  for (auto& [pid, state] : h.children)
+    if (state[0] != 'Z') state = "child " + state.substr(state.find(' ') + 1);
+  return h;
+}
+
+fd_ledger::fd_ledger() {
+  warm_up();
+  before_ = holdings::now();
+}
+
+std::string fd_ledger::difference() const {
+  const holdings after = holdings::now();
+  std::ostringstream out;
+  list(out, "+ ", "descriptor", after.descriptors, before_.descriptors);
+  list(out, "- ", "descriptor", before_.descriptors, after.descriptors);
+  list(out, "+ ", "child", after.children, before_.children);
+  list(out, "+ ", "memfd map", after.memfd_maps, before_.memfd_maps);
+  list(out, "+ ", "thread", after.threads, before_.threads);
+  return out.str();
+}
+
+bool fd_ledger::clean() const {
+  return eventually([this] { return difference().empty(); }, std::chrono::seconds(5));
+}
+
+void warm_up() {
+#ifdef MP_TEST_HAS_PROCESS
+  static const bool done = [] {
+    mp::process p{nothing};
+    p.start();
+    p.join();
+    return true;
+  }();
+  static_cast<void>(done);
+#endif
+}
+
+}  // namespace mp_test
