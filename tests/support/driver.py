@@ -1,0 +1,141 @@
+"""Builds and runs the tests for ./tests/run, adds up what they say, and prints "N passed, N failed" last.
+
+A test program ends its output with "tally: P passed, F failed"; one that does not (it crashed, hung or is no Catch2
+program) counts as one test. Lines "figure: .." and "skipped: .." are shown.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SUITES = ["unit", "conformance", "process", "fault", "fuzz", "lint"]
+# name -> (compiler, meson options, suites that run in it, multiplier of time limits)
+BUILDS = {
+    "plain": ("", ["-Dsamples=true"], SUITES, 1),
+    "address": ("clang++-19", ["-Dsamples=true", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
+                ["unit", "conformance", "process", "fuzz"], 3),
+    "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false",
+                              "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
+               ["unit", "conformance"], 3),
+}
+SUPPRESSIONS = os.path.join(TOP, "tests", "support", "tsan.supp")
+TALLY = re.compile(r"^tally: (\d+) passed, (\d+) failed$", re.M)
+
+
+class Totals:
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+        self.broken = []  # what failed, for the end
+
+    def add(self, name, passed, failed):
+        self.passed += passed
+        self.failed += failed
+        if failed:
+            self.broken.append(name)
+
+
+def prepare(name):
+    """Configures and builds one build; says whether it worked."""
+    compiler, options, _, _ = BUILDS[name]
+    directory = os.path.join(TOP, "build", "tests-" + name)
+    script = '. "$top/.setup/common.sh"; configure "$@"; build "$1"'
+    environment = dict(os.environ, top=TOP)
+    if compiler:
+        environment["CXX"] = compiler
+    done = subprocess.run(["bash", "-euc", script, "setup", directory, "-Dtests=true", *options], env=environment)
+    return directory if done.returncode == 0 else None
+
+
+def read_log(directory):
+    """What the last meson test wrote: one entry a program."""
+    path = os.path.join(directory, "meson-logs", "testlog.json")
+    with open(path, encoding="utf-8", errors="replace") as log:
+        return [json.loads(line) for line in log if line.strip()]
+
+
+def run(name, directory, suites, arguments, totals):
+    factor = BUILDS[name][3] * (20 if arguments.long else 1)
+    environment = dict(os.environ, MP_TEST_BUILD=name)
+    if arguments.long:
+        environment["MP_TEST_LONG"] = "1"
+    if name == "thread":
+        environment["TSAN_OPTIONS"] = "halt_on_error=0:second_deadlock_stack=1:suppressions=" + SUPPRESSIONS
+    for suite in suites:
+        command = ["meson", "test", "-C", directory, "--no-rebuild", "--suite", suite, "-t", str(factor)]
+        if arguments.filter:
+            command.append("--test-args=*%s*" % arguments.filter)
+        log = os.path.join(directory, "meson-logs", "testlog.json")
+        if os.path.exists(log):
+            os.remove(log)
+        began = time.monotonic()
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if not os.path.exists(log):
+            continue  # nothing of this suite in this build
+        for entry in read_log(directory):
+            report("%s: %s" % (name, entry["name"].split(" / ")[-1]), suite, entry, totals)
+        print("   suite %s took %.0f s" % (suite, time.monotonic() - began), flush=True)
+
+
+def report(title, suite, entry, totals):
+    out, err = entry.get("stdout") or "", entry.get("stderr") or ""
+    well = entry["result"] in ("OK", "SKIP", "EXPECTEDFAIL")
+    tally = TALLY.findall(out)
+    passed, failed = (int(tally[-1][0]), int(tally[-1][1])) if tally else (int(well), 0)
+    if not well and failed == 0:
+        failed = 1  # it crashed, hung, or a sanitizer spoke
+    totals.add(title, passed, failed)
+    print("%-4s %s (%s): %d passed, %d failed, %.1f s"
+          % ("ok" if failed == 0 else "FAIL", title, suite, passed, failed, entry.get("duration", 0)), flush=True)
+    for line in out.splitlines():
+        if line.startswith(("figure: ", "skipped: ")):
+            print("     " + line, flush=True)
+    if failed:
+        print("     result: %s, exit code %s" % (entry["result"], entry.get("returncode")))
+        for line in (out + "\n" + err).splitlines()[-120:]:
+            print("     | " + line)
+        sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./tests/run", description="Builds and runs the tests.")
+    parser.add_argument("--suite", choices=SUITES, help="one suite of the plain build")
+    parser.add_argument("--filter", help="only test cases whose name holds this text")
+    parser.add_argument("--sanitize", choices=["address", "thread"], help="one sanitizer build alone")
+    parser.add_argument("--long", action="store_true", help="the long forms, too")
+    parser.add_argument("--plain", action="store_true", help="no sanitizer builds")
+    arguments = parser.parse_args()
+
+    if arguments.sanitize:
+        builds = [arguments.sanitize]
+    elif arguments.suite or arguments.filter or arguments.plain:
+        builds = ["plain"]
+    else:
+        builds = list(BUILDS)
+    totals = Totals()
+    began = time.monotonic()
+    for name in builds:
+        print("== %s build" % name, flush=True)
+        directory = prepare(name)
+        if not directory:
+            totals.add("the %s build" % name, 0, 1)
+            continue
+        suites = [arguments.suite] if arguments.suite else BUILDS[name][2]
+        run(name, directory, suites, arguments, totals)
+    print("took %.0f s" % (time.monotonic() - began))
+    if totals.passed + totals.failed == 0:
+        print("nothing was run")
+        totals.failed = 1
+    for title in totals.broken:
+        print("failed: " + title)
+    print("%d passed, %d failed" % (totals.passed, totals.failed), flush=True)
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
