@@ -1,0 +1,154 @@
+#pragma once
+/// @file
+/// What every `async_x(token)` is made of: a completion of any Boost.Asio token behind one pointer, and operations that
+/// the library's I/O thread finishes.
+/// Not for users, but for the types that have async forms.
+///
+/// Model:    asio::any_completion_handler, which Boost 1.81 has not yet.
+/// Shape:    the face makes an `async_operation` that owns the handler; the I/O thread tries it when its descriptor is
+///           readable and every 50 ms; the one who finishes it posts the handler to its associated executor.
+/// Threads:  an operation is touched only by the I/O thread once it was started.   Processes: process-bound.
+/// Source:   doc/decisions/0006-channels.md.
+
+#include "mp/error.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace mp {
+namespace asio = boost::asio;
+
+namespace detail {
+
+/// The executor of the library's one I/O thread, which this starts on first use.
+/// Throws wrong_process in a forked child, shut_down after the library ended, out_of_resources.
+asio::any_io_executor io_executor();
+/// Is this the library's I/O thread?
+bool on_io_thread() noexcept;
+/// For a call that is about to wait: throws would_deadlock on the I/O thread. `what` is the call: "queue::get".
+void check_may_wait(const char* what);
+/// The error of the async forms for an exception of ours or of the standard library.
+error_code to_error_code(std::exception_ptr) noexcept;
+
+/// A completion handler behind a pointer; its executor stays busy until the handler was posted or dropped.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+template <class Signature>
+class completion;
+
+template <class... A>
+class completion<void(A...)> {
+public:
+  virtual ~completion() = default;
+  completion(const completion&) = delete;
+  completion& operator=(const completion&) = delete;
+  /// Posts the handler to its associated executor, once. Never calls it from here.
+  virtual void post(A... arguments) = 0;
+
+protected:
+  completion() = default;
+};
+
+template <class Handler, class... A>
+class completion_of final : public completion<void(A...)> {
+  using executor_type = asio::associated_executor_t<Handler, asio::any_io_executor>;
+  using busy_executor =
+      std::decay_t<decltype(asio::prefer(std::declval<executor_type>(), asio::execution::outstanding_work.tracked))>;
+
+public:
+  explicit completion_of(Handler handler)
+      : executor_(asio::prefer(asio::get_associated_executor(handler, io_executor()),
+                               asio::execution::outstanding_work.tracked)),
+        handler_(std::move(handler)) {}
+
+  void post(A... arguments) override {
+    asio::post(executor_,
+               [handler = std::move(handler_), values = std::tuple<A...>(std::move(arguments)...)]() mutable {
+                 std::apply([&](auto&... v) { std::move(handler)(std::move(v)...); }, values);
+               });
+  }
+
+private:
+  busy_executor executor_;
+  Handler handler_;
+};
+
+template <class Signature>
+using completion_ptr = std::unique_ptr<completion<Signature>>;
+
+template <class Signature, class Handler>
+struct completion_maker;
+template <class... A, class Handler>
+struct completion_maker<void(A...), Handler> {
+  using type = completion_of<Handler, A...>;
+};
+
+/// Puts `handler`, which takes Signature's arguments, behind a pointer.
+template <class Signature, class Handler>
+completion_ptr<Signature> make_completion(Handler&& handler) {
+  using handler_type = std::decay_t<Handler>;
+  return std::make_unique<typename completion_maker<Signature, handler_type>::type>(std::forward<Handler>(handler));
+}
+
+/// One operation that is under way. Derived classes hold a completion and everything that keeps their object alive.
+///
+/// Threads:  thread-bound (the I/O thread) once started.   Processes: process-bound.
+class async_operation {
+public:
+  virtual ~async_operation() = default;
+  async_operation(const async_operation&) = delete;
+  async_operation& operator=(const async_operation&) = delete;
+
+  /// Operations of one group are finished in the order in which they were started.
+  virtual const void* group() const noexcept { return this; }
+  /// Does it, if that does not need to wait, and posts the handler. False: not now.
+  virtual bool try_finish() noexcept = 0;
+
+  static constexpr int none = -1;     ///< nothing to poll; the 50 ms sweep looks
+  static constexpr int at_once = -2;  ///< something came in between: try again
+  /// After try_finish gave false: a descriptor that will be readable when trying again is worth while, or one of the
+  /// above. It must stay open until the next call of this operation.
+  virtual int prepare() noexcept = 0;
+  /// Gives up: posts the handler with this error. Nothing was taken.
+  virtual void abort(const error_code&) noexcept = 0;
+
+protected:
+  async_operation() = default;
+};
+
+/// Hands an operation to the I/O thread. Throws as io_executor; then the handler was not called and never will be.
+void start_operation(std::shared_ptr<async_operation>);
+/// Ends it with operation_aborted, if it is still under way. Never throws; any thread.
+void cancel_operation(const std::weak_ptr<async_operation>&) noexcept;
+
+/// Makes an `Operation` from `completion, args...`, connects the handler's cancellation slot, starts it.
+template <class Operation, class Signature, class Handler, class... Args>
+void launch(Handler&& handler, Args&&... args) {
+  // The slot is assigned but never cleared from here: a late emit finds that the operation is gone. Clearing it in the
+  // I/O thread would race with an emit in the owner's.
+  auto slot = asio::get_associated_cancellation_slot(handler);
+  auto operation = std::make_shared<Operation>(make_completion<Signature>(std::forward<Handler>(handler)),
+                                               std::forward<Args>(args)...);
+  if (slot.is_connected())
+    slot.assign([weak = std::weak_ptr<async_operation>(operation)](asio::cancellation_type type) {
+      if (type != asio::cancellation_type::none) cancel_operation(weak);
+    });
+  start_operation(std::move(operation));
+}
+
+}  // namespace detail
+}  // namespace mp

@@ -1,0 +1,141 @@
+// How waiting operations are driven on the I/O thread.
+// Must never let one group's order change, and never trust a wake-up: every one is only a reason to try again.
+// D4 says why there is a sweep: a wake-up may be lost with the process that owed it.
+
+#include "channel/operations.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace mp::detail {
+namespace {
+// Death of a process can swallow a wake-up; this bounds how late we see that (FAULTS rule 4).
+constexpr auto sweep_every = std::chrono::milliseconds(50);
+// So many operations of one group are finished before another group has its turn.
+constexpr int turn = 256;
+}  // namespace
+
+operations::group* operations::find(const void* key, std::uint64_t id) noexcept {
+  const auto it = groups_.find(key);
+  return it != groups_.end() && it->second->id == id ? it->second.get() : nullptr;
+}
+
+void operations::add(std::shared_ptr<async_operation> operation) {
+  const void* const key = operation->group();
+  const auto it = groups_.find(key);
+  if (it != groups_.end()) {
+    it->second->waiting.push_back(std::move(operation));
+    if (!it->second->polling) run(key);
+    return;
+  }
+  if (operation->try_finish()) return;
+  auto made = std::make_unique<group>(context_);
+  made->id = next_id_++;
+  made->waiting.push_back(std::move(operation));
+  groups_.emplace(key, std::move(made));
+  run(key);
+  start_sweep();
+}
+
+void operations::run(const void* key) {
+  const auto it = groups_.find(key);
+  if (it == groups_.end()) return;
+  group& g = *it->second;
+  for (int tries = 0; !g.waiting.empty(); ++tries) {
+    if (tries == turn) {  // others want their turn, too
+      asio::post(context_, [this, key] { run(key); });
+      return;
+    }
+    async_operation& first = *g.waiting.front();
+    if (first.try_finish()) {
+      g.waiting.pop_front();
+      continue;
+    }
+    if (g.polling) return;
+    const int fd = first.prepare();
+    if (fd == async_operation::at_once) continue;
+    if (fd >= 0) poll(key, g, fd);
+    return;
+  }
+  groups_.erase(it);
+}
+
+void operations::poll(const void* key, group& g, int fd) {
+  if (g.source != fd || !g.descriptor.is_open()) {
+    // A duplicate is ours to register and to close: two groups may poll the same descriptor, and its owner may close
+    // it first. Without one (no descriptors left) the sweep alone serves this group.
+    boost::system::error_code ignored;
+    g.descriptor.close(ignored);
+    g.source = async_operation::none;
+    const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return;
+    g.descriptor.assign(own, ignored);
+    if (ignored) {
+      ::close(own);
+      return;
+    }
+    g.source = fd;
+  }
+  g.polling = true;
+  g.descriptor.async_wait(asio::posix::stream_descriptor::wait_read, [this, key, id = g.id](const error_code&) {
+    if (group* same = find(key, id)) {
+      same->polling = false;
+      run(key);
+    }
+  });
+}
+
+void operations::cancel(const std::shared_ptr<async_operation>& operation, const error_code& why) noexcept {
+  const void* const key = operation->group();
+  const auto it = groups_.find(key);
+  if (it == groups_.end()) return;
+  auto& waiting = it->second->waiting;
+  const auto at = std::find(waiting.begin(), waiting.end(), operation);
+  if (at == waiting.end()) return;
+  const bool was_first = at == waiting.begin();
+  waiting.erase(at);
+  operation->abort(why);
+  if (waiting.empty())
+    groups_.erase(it);
+  else if (was_first)
+    it->second->source = async_operation::none;  // the next one names its own descriptor at the next look
+}
+
+void operations::abort_all(const error_code& why) noexcept {
+  auto gone = std::move(groups_);
+  groups_.clear();
+  for (auto& [key, g] : gone)
+    for (auto& operation : g->waiting) operation->abort(why);
+  sweep_.cancel();
+}
+
+void operations::start_sweep() {
+  if (sweeping_ || groups_.empty()) return;
+  sweeping_ = true;
+  sweep_.expires_after(sweep_every);
+  sweep_.async_wait([this](const error_code& ec) {
+    sweeping_ = false;
+    if (ec) return;
+    sweep();
+    start_sweep();
+  });
+}
+
+void operations::sweep() {
+  std::vector<const void*> keys;
+  keys.reserve(groups_.size());
+  for (const auto& [key, g] : groups_) keys.push_back(key);
+  for (const void* key : keys) {
+    const auto it = groups_.find(key);
+    if (it == groups_.end()) continue;
+    // Not only the first: the end of a channel may have come for one role and not for another.
+    auto& waiting = it->second->waiting;
+    for (auto at = waiting.begin(); at != waiting.end();) at = (*at)->try_finish() ? waiting.erase(at) : at + 1;
+    run(key);
+  }
+}
+
+}  // namespace mp::detail
