@@ -1,0 +1,12 @@
+#pragma once
+/// @file
+/// Floors 0 to 4 of libmp: processes that talk. Links the library libmp, no CAF.
+///
+/// Shape:    one header per noun; each may be included alone. tests/lint checks that all of them are here.
+/// Threads:  see each header.        Processes: see each header.
+
+#include "mp/duration.hpp"     // IWYU pragma: export
+#include "mp/error.hpp"        // IWYU pragma: export
+#include "mp/exit_status.hpp"  // IWYU pragma: export
+#include "mp/failure.hpp"      // IWYU pragma: export
+#include "mp/unique_fd.hpp"    // IWYU pragma: export

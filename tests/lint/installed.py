@@ -1,0 +1,96 @@
+"""A program of ten lines builds and runs against the installed tree, by pkg-config and by CMake.
+
+usage: installed.py BUILD_DIRECTORY
+"""
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import common
+
+PROGRAM = r"""
+#include <mp/mp.hpp>
+#include <iostream>
+
+int main(%s) {
+%s
+  const mp::error e(mp::errc::closed, "installed");
+  std::cout << e.what() << ": " << mp::exit_status::exited(0) << '\n';
+}
+"""
+EXPECTED = "installed: exited with code 0\n"
+
+
+def program(top):
+    """With processes and queues once they are there; the words of floor 0 are always."""
+    if not os.path.exists(os.path.join(top, "libmp/include/mp/process.hpp")):
+        return PROGRAM % ("", ""), EXPECTED
+    body = ("  mp::init(argc, argv);\n  mp::queue<std::string> q;\n"
+            "  mp::process p{[](mp::queue<std::string> out) { out.put(\"from a child\"); }, q};\n"
+            "  p.start();\n  std::cout << q.get() << ' ' << p.join() << '\\n';")
+    return PROGRAM % ("int argc, char** argv", body), "from a child exited with code 0\n" + EXPECTED
+
+
+def output_of(command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    if done.returncode != 0:
+        raise common.Failed("%s\n%s" % (" ".join(command), done.stdout))
+    return done.stdout
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    checks = common.Checks("installed tree")
+    with tempfile.TemporaryDirectory(prefix="libmp-installed-") as temp:
+        root = os.path.join(temp, "root")
+        source = os.path.join(temp, "ten_lines.cpp")
+        text, expected = program(common.TOP)
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(text)
+        output_of(["meson", "install", "-C", build, "--no-rebuild", "--destdir", root])
+        pc = common.find_under(root, "libmp.pc")
+        libdir = os.path.dirname(os.path.dirname(pc))
+        environment = dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(pc), PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libdir)
+        compiler = shlex.split(os.environ.get("CXX", "g++"))
+
+        def by_pkg_config(*extra):
+            flags = output_of(["pkg-config", "--cflags", "--libs", *extra, "libmp"], env=environment).split()
+            binary = os.path.join(temp, "by-pkg-config")
+            output_of([*compiler, source, "-o", binary, "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags])
+            got = output_of([binary], env=environment)
+            if got != expected:
+                raise common.Failed("it printed %r" % got)
+
+        def by_cmake(target):
+            project = os.path.join(temp, target)
+            os.makedirs(project)
+            with open(os.path.join(project, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+                file.write("cmake_minimum_required(VERSION 3.20)\nproject(ten CXX)\nfind_package(libmp 0.1 CONFIG REQUIRED)\n"
+                           "add_executable(ten %s)\ntarget_link_libraries(ten libmp::%s)\n" % (source, target))
+            prefix = os.path.join(root, os.path.relpath(os.path.dirname(common.find_under(root, "mp/mp.hpp", is_path=True)), root).split("/include")[0])
+            output_of(["cmake", "-S", project, "-B", project + "/build", "-G", "Ninja", "-DCMAKE_PREFIX_PATH=" + prefix,
+                       "-DCMAKE_CXX_COMPILER=" + compiler[-1]])
+            output_of(["cmake", "--build", project + "/build"])
+            got = output_of([project + "/build/ten"], env=environment)
+            if got != expected:
+                raise common.Failed("it printed %r" % got)
+
+        def nothing_private():
+            for directory, _, files in os.walk(root):
+                for name in files:
+                    if name.endswith((".cpp", ".in")) or "/src/" in directory:
+                        raise common.Failed("installed and should not be: " + os.path.join(directory, name))
+
+        checks.run("a program builds and runs by pkg-config", by_pkg_config)
+        checks.run("a program builds and runs by CMake with the shared library", lambda: by_cmake("mp"))
+        checks.run("a program builds and runs by CMake with the static library", lambda: by_cmake("mp_static"))
+        checks.run("only public headers are installed", nothing_private)
+    shutil.rmtree(root, ignore_errors=True)
+    return checks.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
