@@ -1,0 +1,101 @@
+"""What is measured, by which programs, and what libmp has to reach. README.md says what each case means."""
+import dataclasses
+import os
+import shutil
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """libmp's figure divided by another's, or (against None) the figure itself, must stay on the good side of bound."""
+
+    against: str | None  # "limit", "best peer", who, or None
+    bound: float
+    metric: str = ""  # "": the first of the case
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    file: str  # in the build directory; *.py and *.cpp in this one
+    arguments: tuple = ()
+    ranks: int = 0  # under mpirun
+    one_core: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    metrics: tuple  # of (name, unit); "used, resident" and the like
+    better: str
+    programs: tuple
+    goals: tuple
+    at_most_rounds: int = 1000
+    slow: bool = False  # only with --build
+
+
+def programs(case, *files, **options):
+    found = []
+    for file in files:
+        ranks = 2 if file == "peer_openmpi" else 0
+        found.append(Program(file, (case,), ranks, **options))
+    return tuple(found)
+
+
+TIME = (("p50", "us"),)
+RATE = (("rate", "msg/s"),)
+MEMORY = (("resident", "KiB"), ("reserved", "KiB"))
+
+CASES = (
+    Case("start", "start + join of a no-op, forkserver", TIME, "lower",
+         programs("start", "libmp_start", "limit_start", "peers/python_fork.py"),
+         (Goal("limit", 1.4), Goal("Python fork", 1 / 5))),
+    Case("start-1gib", "the same, the parent has 1 GiB", TIME, "lower",
+         programs("start-1gib", "libmp_start", "limit_start", "peers/python_fork.py"),
+         (Goal("limit", 1.4), Goal("Python fork", 1 / 5))),
+    Case("start-spawn", "start + join of a no-op, spawn", TIME, "lower",
+         (Program("libmp_start", ("start-spawn",)), Program("libmp_start", ("start-spawn-limit",))),
+         (Goal("limit", 1.5),)),
+    Case("rtt-awake", "round trip 64 B, pipe, both awake", TIME, "lower",
+         programs("rtt-awake", "libmp_round_trip", "limit_round_trip", "peer_openmpi"),
+         (Goal("best peer", 1.0),)),
+    Case("rtt-asleep", "round trip 64 B, pipe, both asleep", TIME, "lower",
+         programs("rtt-asleep", "libmp_round_trip", "limit_round_trip"),
+         (Goal("limit", 1.15),)),
+    Case("rtt-one-core", "round trip 64 B, pipe, both on one core", TIME, "lower",
+         programs("rtt-one-core", "libmp_round_trip", "limit_round_trip", one_core=True),
+         (Goal("limit", 1.35),)),
+    Case("stream-pipe", "stream 64 B, pipe, 1 to 1", RATE, "higher",
+         programs("stream-pipe", "libmp_stream", "limit_stream", "peer_openmpi"),
+         (Goal("limit", 1 / 3), Goal("best peer", 2.5))),
+    Case("stream-queue-1-1", "stream 64 B, queue, 1 to 1", RATE, "higher",
+         programs("stream-queue-1-1", "libmp_stream", "limit_stream", "peer_boost_message_queue", "peer_zeromq"),
+         (Goal("best peer", 1.5),)),
+    Case("stream-queue-2-2", "stream 64 B, queue, 2 to 2", RATE, "higher",
+         programs("stream-queue-2-2", "libmp_stream", "limit_stream", "peer_boost_message_queue", "peer_zeromq"),
+         (Goal("best peer", 1.5),)),
+    Case("stream-1mib", "stream 1 MiB vectors, pipe", (("rate", "GB/s"),), "higher",
+         programs("stream-1mib", "libmp_stream", "limit_stream", "peer_boost_message_queue", "peer_openmpi"),
+         (Goal("best peer", 1.5),)),
+    Case("memory-queue", "memory of an idle queue",
+         MEMORY + (("used, resident", "KiB"), ("used, reserved", "KiB"), ("descriptors", "each")), "lower",
+         programs("memory-queue", "libmp_memory"),
+         (Goal(None, 128, "resident"), Goal(None, 128, "reserved"))),
+    Case("memory-child", "memory of a parent per started child", MEMORY + (("descriptors", "each"),), "lower",
+         programs("memory-child", "libmp_memory"),
+         (Goal(None, 32, "resident"), Goal(None, 32, "reserved")), at_most_rounds=3),
+    Case("compile", "compile a program with <mp/mp.hpp>, -O2", (("time", "s"),), "lower",
+         (Program("compile/program.cpp"),), (Goal(None, 4),), at_most_rounds=3),
+    Case("build", "clean build of library + samples, 2 cores", (("time", "s"),), "lower",
+         (Program("meson.build"),), (Goal(None, 90),), at_most_rounds=1, slow=True),
+)
+
+
+def why_missing(program, build):
+    """Why the program cannot run here, or None."""
+    if program.ranks and not shutil.which("mpirun"):
+        return "mpirun is not installed"
+    if program.file.endswith((".py", ".cpp", "meson.build")):
+        return None
+    if not os.access(os.path.join(build, program.file), os.X_OK):
+        return "not built: what it needs was not installed when the build was configured"
+    return None
