@@ -35,11 +35,13 @@ class Checks:
             print("ok   %s: %s" % (self.title, name))
 
     def lint(self, name, check, good, bad_samples):
-        """The check on the project's files, and on each bad sample: {path: text} that it must complain about."""
+        """The check on the project's files, and on each bad sample, {path: text}: it must complain, in these words where given."""
         self.run(name, lambda: check(good))
         for number, sample in enumerate(bad_samples, 1):
-            def must_complain(sample=sample):
-                return [] if check(sample) else ["a bad sample passes: %s" % sorted(sample)]
+            files, words = sample if isinstance(sample, tuple) else (sample, "")
+
+            def must_complain(files=files, words=words):
+                return [] if any(words in c for c in check(files)) else ["a bad sample passes: %s" % files]
             self.run("%s (catches bad sample %d)" % (name, number), must_complain)
 
     def done(self):
