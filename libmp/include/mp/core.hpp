@@ -5,6 +5,7 @@
 /// Shape:    one header per noun; each may be included alone. tests/lint checks that all of them are here.
 /// Threads:  see each header.        Processes: see each header.
 
+#include "mp/codec.hpp"        // IWYU pragma: export
 #include "mp/duration.hpp"     // IWYU pragma: export
 #include "mp/error.hpp"        // IWYU pragma: export
 #include "mp/exit_status.hpp"  // IWYU pragma: export
