@@ -36,7 +36,7 @@ std::atomic<std::uint64_t> fallback_word{0};
 
 void in_child() noexcept {
   // Where the page is not wiped (no MADV_WIPEONFORK), this does it.
-  if (auto* word = detail::generation_word) word->store(0, std::memory_order_relaxed);
+  if (auto* word = guard::generation_word) word->store(0, std::memory_order_relaxed);
   const std::size_t top = highest_word.load(std::memory_order_relaxed);
   for (std::size_t w = 0; w <= top; ++w) {
     std::uint64_t set = guarded[w].exchange(0, std::memory_order_relaxed);
@@ -60,7 +60,7 @@ std::atomic<std::uint64_t>* make_word() noexcept {
 
 }  // namespace
 
-namespace detail {
+namespace guard {
 
 std::atomic<std::uint64_t>* generation_word = nullptr;
 
@@ -77,14 +77,13 @@ std::uint64_t new_generation() noexcept {
 // Before main, so that no two threads race to publish the word.
 const std::uint64_t first_generation = fork_generation();
 
-}  // namespace detail
+}  // namespace guard
 
 void check_process(std::uint64_t made_in, const char* what) {
   if (made_in != fork_generation())
-    mp::detail::throw_error(errc::wrong_process,
-                            std::string(what) +
-                                ": this handle was made in another process and copied here by fork(); "
-                                "pass handles as arguments of an mp::process instead");
+    detail::throw_error(errc::wrong_process, std::string(what) +
+                                                 ": this handle was made in another process and copied here by fork(); "
+                                                 "pass handles as arguments of an mp::process instead");
 }
 
 void close_on_fork(int fd) noexcept {

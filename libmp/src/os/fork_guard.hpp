@@ -15,17 +15,17 @@
 
 namespace mp::os {
 
-namespace detail {
+namespace guard {
 extern std::atomic<std::uint64_t>* generation_word;  // on a page that a fork wipes; null before the first use
 std::uint64_t new_generation() noexcept;
-}  // namespace detail
+}  // namespace guard
 
 /// A number that no process has in common with one that it was forked from. Never 0. Two loads.
 /// A handle stores it when it is made; where it differs later, the handle was copied by a fork.
 inline std::uint64_t fork_generation() noexcept {
-  const auto* word = detail::generation_word;
+  const auto* word = guard::generation_word;
   const std::uint64_t seen = word ? word->load(std::memory_order_relaxed) : 0;
-  return seen != 0 ? seen : detail::new_generation();
+  return seen != 0 ? seen : guard::new_generation();
 }
 
 /// Throws error{wrong_process} if `made_in` is not this process's generation; `what` is the call: "queue::get".
