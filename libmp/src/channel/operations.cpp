@@ -44,6 +44,7 @@ void operations::run(const void* key) {
   const auto it = groups_.find(key);
   if (it == groups_.end()) return;
   group& g = *it->second;
+  int at_once_in_vain = 0;
   for (int tries = 0; !g.waiting.empty(); ++tries) {
     if (tries == turn) {  // others want their turn, too
       asio::post(context_, [this, key] { run(key); });
@@ -52,11 +53,13 @@ void operations::run(const void* key) {
     async_operation& first = *g.waiting.front();
     if (first.try_finish()) {
       g.waiting.pop_front();
+      at_once_in_vain = 0;
       continue;
     }
     if (g.polling) return;
     const int fd = first.prepare();
-    if (fd == async_operation::at_once) continue;
+    // Ready and yet not possible (room, but not enough of it): the sweep looks again.
+    if (fd == async_operation::at_once && ++at_once_in_vain < 4) continue;
     if (fd >= 0) poll(key, g, fd);
     return;
   }

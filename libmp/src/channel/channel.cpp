@@ -1,0 +1,33 @@
+// Which transport carries a channel: the one place that knows all of them.
+// Must stay a table: what a transport can do is its own affair.
+// Decision 0006.
+
+#include "mp/detail/channel.hpp"
+
+#include "channel/local_channel.hpp"
+#include "mp/detail/decoder.hpp"
+#include "mp/error.hpp"
+
+#include <cstdint>
+#include <string>
+
+namespace mp::detail {
+
+std::shared_ptr<channel> make_channel(const channel_options& options) {
+  switch (options.transport) {
+    case transport::ring: break;
+    case transport::socket: break;
+    case transport::local: return make_local_channel(options);
+  }
+  throw_error(errc::invalid_argument, "unknown transport " + std::to_string(static_cast<int>(options.transport)) +
+                                          ": use ring, socket or local");
+}
+
+imported_handle import_handle(decoder& d, std::uint64_t) {
+  // The first byte of every handle that travels names its transport.
+  const auto which = d.number<std::uint8_t>();
+  throw_error(errc::bad_frame,
+              "a handle in the message names transport " + std::to_string(which) + ", which cannot travel");
+}
+
+}  // namespace mp::detail
