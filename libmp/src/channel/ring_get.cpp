@@ -1,0 +1,387 @@
+// Getting. A queue's item goes into the consumer's hand before the commit; a pipe's is decoded where it lies.
+
+#include "channel/ring_channel.hpp"
+#include "mp/error.hpp"
+#include "os/socket.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <list>
+#include <string>
+
+namespace mp::ring {
+namespace {
+
+std::atomic<u64> next_serial{1};
+
+// Cells go back when their thread ends; until then an item stays in hand. A list: fn may add to it while one is in use.
+template <class Use>
+struct thread_table {
+  std::list<Use> uses;
+  ~thread_table() {
+    for (Use& use : uses)
+      if (const auto channel = use.channel.lock()) static_cast<ring_channel&>(*channel).release_cell(use.cell);
+  }
+};
+
+}  // namespace
+
+u64 next_channel_serial() noexcept { return next_serial.fetch_add(1, std::memory_order_relaxed); }
+
+ring_channel::cell_use& ring_channel::my_cell() {
+  thread_local thread_table<cell_use> table;
+  for (cell_use& use : table.uses)
+    if (use.serial == serial_) return use;
+  std::erase_if(table.uses, [](const cell_use& use) { return use.channel.expired(); });
+  cell_use& use = table.uses.emplace_back();
+  use.serial = serial_;
+  use.channel = weak_from_this();
+  return use;
+}
+
+void ring_channel::release_cell(u32 cell) noexcept {
+  if (cell == hands::none || fork_generation_ != os::fork_generation() || !presence_.self()) return;
+  if (lock_get(time_point::max())) {
+    const release_on_exit guard{&shared().get_lock};
+    hands_.give_back(cell);
+  }
+}
+
+void ring_channel::clear_hand() noexcept {
+  if (is_pipe()) return;
+  cell_use& use = my_cell();
+  if (use.cell != hands::none) hands_.clear(use.cell);
+  use.given = use.count = 0;
+}
+
+bool ring_channel::is_empty() const noexcept {
+  const control& c = shared();
+  return c.head.load(std::memory_order_relaxed) == c.tail.load(std::memory_order_acquire);
+}
+
+u64 ring_channel::head_sequence() const noexcept {
+  const control& c = shared();
+  return extend(count_of(c.head.load(std::memory_order_acquire)), c.get_sequence);
+}
+
+op_status ring_channel::get(role as, std::size_t most, deliver fn, void* context, time_point until,
+                            std::size_t& taken) {
+  check_process();
+  taken = 0;
+  return is_pipe() ? get_pipe(as, most, fn, context, until, taken) : get_queue(as, most, fn, context, until, taken);
+}
+
+std::span<const std::byte> ring_channel::body_span(u64 size, u32 body) {
+  control& c = shared();
+  if (body >= c.bodies_used || size > max_message || size > u64{1} << memory_.body(body).body_class) {
+    c.poisoned.store(1, std::memory_order_relaxed);
+    detail::throw_error(errc::bad_frame,
+                        "the shared memory of a channel was overwritten: a large message lies nowhere");
+  }
+  return {memory_.body_bytes(memory_.body(body)), size};
+}
+
+// -- a pipe: one reader, no lock -------------------------------------------------------------------------------------
+
+op_status ring_channel::get_pipe(role as, std::size_t most, deliver fn, void* context, time_point until,
+                                 std::size_t& taken) {
+  control& c = shared();
+  while (taken < most) {
+    const position head = c.head.load(std::memory_order_relaxed);
+    if (head == c.tail.load(std::memory_order_acquire)) {
+      if (taken > 0) break;
+      if (const op_status s = wait_for_item(as, until, hands::none); s != op_status::ok) return s;
+      continue;
+    }
+    const record r = reader_.at(head);
+    incoming item;
+    item.id = extend(count_of(head), c.get_sequence);
+    bool is_body = false;
+    if (r.header.kind == record_kind::body) {
+      body_ref ref;
+      std::memcpy(&ref, r.payload, sizeof ref);
+      item.bytes = body_span(ref.size, ref.body);
+      is_body = true;
+    } else {
+      item.bytes = {r.payload, r.header.size};
+    }
+    const bool has_fds = r.header.flags & with_fds;
+    if (has_fds) item.fds = peek_fds(r.fds);
+    // Taken when fn is done with it, or throws: the bytes lie in the ring until then.
+    struct commit_on_exit {
+      ring_channel& self;
+      const record& r;
+      u64 id;
+      bool has_fds, is_body;
+      ~commit_on_exit() {
+        control& shared = self.shared();
+        shared.get_sequence = id + 1;
+        shared.head.store(r.after, std::memory_order_release);
+        if (has_fds) self.drop_fds(r.fds);
+        self.after_get(r.new_extent || is_body || has_fds || shared.maxsize != 0);
+      }
+    } const commit{*this, r, item.id, has_fds, is_body};
+    ++taken;
+    fn(context, std::move(item));
+  }
+  return op_status::ok;
+}
+
+// -- a queue: many consumers, in-hand cells
+// -----------------------------------------------------------------------------
+
+bool ring_channel::lock_get(time_point until) {
+  switch (acquire(shared().get_lock, presence_, until)) {
+    case lock_result::locked: return true;
+    case lock_result::timed_out: return false;
+    case lock_result::taken_over: break;
+  }
+  hands_.drop_uncommitted(head_sequence());
+  return true;
+}
+
+op_status ring_channel::get_queue(role as, std::size_t most, deliver fn, void* context, time_point until,
+                                  std::size_t& taken) {
+  cell_use& use = my_cell();
+  std::vector<unique_fd> fds;
+  if (use.given < use.count) {  // left from a call that fn ended by an exception
+    hand_out(use, fn, context, fds, most, taken);
+    return op_status::ok;
+  }
+  if (use.cell != hands::none) hands_.clear(use.cell);
+  use.given = use.count = 0;
+  for (;;) {
+    bool timed_out = false;
+    if (options_.on_consumer_death == on_death::redeliver && redeliver(use, until)) break;
+    if (!is_empty() && collect(use, most, fds, until, timed_out)) break;
+    if (timed_out) return op_status::timed_out;
+    if (const op_status s = wait_for_item(as, until, use.cell); s != op_status::ok) return s;
+  }
+  hand_out(use, fn, context, fds, most, taken);
+  return op_status::ok;
+}
+
+// Takes records from the ring into this thread's cell and commits them by one store. False: there were none.
+bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_fd>& fds, time_point until,
+                           bool& timed_out) {
+  control& c = shared();
+  if (!lock_get(until)) {
+    timed_out = true;
+    return false;
+  }
+  bool worth_telling = c.maxsize != 0, left = false;
+  {
+    const release_on_exit guard{&c.get_lock};
+    if (use.cell == hands::none) use.cell = hands_.claim();
+    hand_cell& cell = memory_.cell(use.cell);
+    const position head = c.head.load(std::memory_order_relaxed), tail = c.tail.load(std::memory_order_acquire);
+    const u64 first = extend(count_of(head), c.get_sequence);
+    position at = head;
+    u32 count = 0;
+    u64 used = 0;
+    record last{};
+    while (at != tail && count < std::min<std::size_t>(most, hand_entries)) {
+      const record r = reader_.at(at);
+      if ((r.header.flags & with_fds) && count > 0) break;
+      hand_entry entry{first + count, r.header.size, 0, static_cast<u32>(used)};
+      if (r.header.kind == record_kind::body) {
+        body_ref ref;
+        std::memcpy(&ref, r.payload, sizeof ref);
+        entry.size = body_span(ref.size, ref.body).size();
+        entry.body = ref.body + 1;
+        worth_telling = true;
+      } else {
+        if (used + r.header.size > cell_data_bytes) break;
+        std::memcpy(cell.data + used, r.payload, r.header.size);
+        used += padded(r.header.size);
+      }
+      cell.entries[count++] = entry;
+      worth_telling |= r.new_extent;
+      at = r.after;
+      last = r;
+      if (r.header.flags & with_fds) {
+        fds = peek_fds(r.fds);
+        break;
+      }
+    }
+    if (count == 0) return false;
+    if (options_.joinable) note_got(first, count);
+    // In hand first, then taken: killed between the two, whoever takes the lock clears the cell.
+    cell.count.store(count, std::memory_order_release);
+    c.head.store(at, std::memory_order_release);
+    c.get_sequence = first + count;
+    if (last.header.flags & with_fds) {
+      drop_fds(last.fds);
+      worth_telling = true;
+    }
+    use.count = count;
+    left = at != tail;
+  }
+  after_get(worth_telling || !left);
+  if (left) wake_next(c.getters);
+  return true;
+}
+
+void ring_channel::hand_out(cell_use& use, deliver fn, void* context, std::vector<unique_fd>& fds, std::size_t most,
+                            std::size_t& taken) {
+  const hand_cell& cell = memory_.cell(use.cell);
+  while (use.given < use.count && taken < most) {
+    const hand_entry entry = cell.entries[use.given++];
+    incoming item;
+    item.id = entry.sequence;
+    item.bytes = entry.body != 0 ? body_span(entry.size, entry.body - 1)
+                                 : std::span<const std::byte>(cell.data + entry.offset, entry.size);
+    item.fds = std::move(fds);
+    ++taken;
+    fn(context, std::move(item));
+  }
+}
+
+// Takes over what a dead consumer had in hand. False: there is nothing.
+bool ring_channel::redeliver(cell_use& use, time_point until) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < use.next_sweep && !is_empty()) return false;
+  use.next_sweep = now + os::sleep_slice;
+  if (hands_.find_lost() == hands::none || !lock_get(until)) return false;
+  const release_on_exit guard{&shared().get_lock};
+  const u32 lost = hands_.find_lost();
+  if (lost == hands::none) return false;
+  if (use.cell == hands::none) use.cell = hands_.claim();
+  hand_cell &from = memory_.cell(lost), &to = memory_.cell(use.cell);
+  const u32 count = std::min(from.count.load(std::memory_order_acquire), hand_entries);
+  std::memcpy(to.entries, from.entries, sizeof to.entries);
+  std::memcpy(to.data, from.data, sizeof to.data);
+  if (options_.joinable) note_got(no_sequence, count);
+  // Ours first, then no longer theirs: killed between the two, the items are delivered twice, never lost.
+  to.count.store(count, std::memory_order_release);
+  from.count.store(0, std::memory_order_release);
+  use.count = count;
+  return true;
+}
+
+void ring_channel::take_lost(deliver_lost fn, void* context) {
+  check_process();
+  if (is_pipe() || options_.on_consumer_death == on_death::redeliver) return;
+  for (;;) {
+    if (hands_.find_lost() == hands::none) return;
+    if (!lock_get(time_point::max())) return;
+    std::vector<std::byte> copy(sizeof(hand_cell));
+    {
+      const release_on_exit guard{&shared().get_lock};
+      const u32 lost = hands_.find_lost();
+      if (lost == hands::none) return;
+      hand_cell& cell = memory_.cell(lost);
+      std::memcpy(copy.data(), &cell, sizeof cell);
+      hand_entry* entries = reinterpret_cast<hand_cell*>(copy.data())->entries;
+      const u32 count = std::min(cell.count.load(std::memory_order_acquire), hand_entries);
+      // Large messages are copied out before the cell lets go of them.
+      for (u32 i = 0; i < count; ++i) {
+        if (entries[i].body == 0) continue;
+        const std::span<const std::byte> bytes = body_span(entries[i].size, entries[i].body - 1);
+        entries[i].offset = static_cast<u32>(copy.size() / page_bytes);
+        const std::size_t at = copy.size();
+        copy.resize(at + (bytes.size() + page_bytes - 1) / page_bytes * page_bytes);
+        entries = reinterpret_cast<hand_cell*>(copy.data())->entries;
+        std::memcpy(copy.data() + at, bytes.data(), bytes.size());
+      }
+      cell.count.store(0, std::memory_order_release);
+      cell.owner.store(0, std::memory_order_release);
+    }
+    const auto* cell = reinterpret_cast<const hand_cell*>(copy.data());
+    const u32 count = std::min(cell->count.load(std::memory_order_relaxed), hand_entries);
+    for (u32 i = 0; i < count; ++i) {
+      const hand_entry& entry = cell->entries[i];
+      const std::byte* at = entry.body != 0 ? copy.data() + entry.offset * page_bytes : cell->data + entry.offset;
+      fn(context, {{{at, entry.size}, {}, entry.sequence},
+                   cell->pid,
+                   std::string(cell->name, strnlen(cell->name, sizeof cell->name))});
+    }
+  }
+}
+
+// -- waiting
+// ------------------------------------------------------------------------------------------------------------
+
+bool ring_channel::get_ended(role as, u32 own_cell) const {
+  const control& c = shared();
+  (void)as;
+  if (c.shut.load(std::memory_order_acquire)) {
+    // what is in a live consumer's hand may come back
+  } else {
+    if (senders_.load(std::memory_order_relaxed) > 0) return false;
+    if (!is_pipe() && !c.shared.load(std::memory_order_relaxed)) return false;
+    if (presence_.others_hold(put_presence)) return false;
+  }
+  return is_pipe() || options_.on_consumer_death == on_death::report || !hands_.others_in_hand(own_cell);
+}
+
+op_status ring_channel::how_get_ended() const noexcept {
+  const control& c = shared();
+  return !is_pipe() || c.shut.load(std::memory_order_acquire) || c.writer_left.load(std::memory_order_acquire)
+             ? op_status::closed
+             : op_status::peer_died;
+}
+
+op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
+  control& c = shared();
+  const auto worth_a_try = [&] { return !is_empty() || c.shut.load(std::memory_order_relaxed); };
+  const u32 cpu = this_cpu() + 1;
+  if (c.get_cpu.load(std::memory_order_relaxed) != cpu) c.get_cpu.store(cpu, std::memory_order_relaxed);
+  if (until > time_point::min() && spin([&] { return !is_empty(); }, c.put_cpu.load(std::memory_order_relaxed), until))
+    return op_status::ok;
+  if (get_ended(as, own_cell))
+    return is_empty() ? how_get_ended() : op_status::ok;  // the last item came before the end
+  if (until <= std::chrono::steady_clock::now()) return is_empty() ? op_status::timed_out : op_status::ok;
+  if (!c.shut.load(std::memory_order_relaxed))
+    sleep(c, c.getters, worth_a_try, until);
+  else
+    os::futex_wait(c.getters.event, c.getters.event.load(),
+                   until);  // only in-hand items of others keep this from its end
+  return op_status::ok;
+}
+
+void ring_channel::after_get(bool progress_worth_telling) noexcept {
+  control& c = shared();
+  light_barrier(c);
+  if (c.putters.flag.load(std::memory_order_relaxed) && (progress_worth_telling || is_empty())) wake_one(c.putters);
+  if (c.putters.polled.load(std::memory_order_relaxed)) [[unlikely]]
+    ring_bell(side::put);
+}
+
+// -- descriptors
+// --------------------------------------------------------------------------------------------------------
+
+std::vector<unique_fd> ring_channel::peek_fds(const fd_prefix& want) {
+  control& c = shared();
+  for (;;) {
+    u64 nonce = 0;
+    std::vector<unique_fd> fds;
+    const auto got = os::recv_with_fds(get_socket_.get(), std::as_writable_bytes(std::span(&nonce, 1)), fds,
+                                       MSG_PEEK | MSG_DONTWAIT);
+    if (got.bytes == 1) c.getters.bell.store(0, std::memory_order_seq_cst);  // a bell in front of it
+    const bool match = got.bytes == sizeof nonce && nonce == want.nonce;
+    if (match && !got.truncated && fds.size() == want.count) return fds;
+    if (match)
+      detail::throw_error(errc::out_of_resources,
+                          "a message carries " + std::to_string(want.count) + " descriptors, of which " +
+                              std::to_string(fds.size()) +
+                              " fit: raise the limit with ulimit -n; the message is still there");
+    if (got.bytes <= 0)
+      return {};  // a consumer died between its commit and here, or the sender was refused: the decoder says what is
+                  // missing
+    std::byte dropped;  // nobody committed it, or a dead consumer took it
+    ::recv(get_socket_.get(), &dropped, 1, MSG_DONTWAIT);
+  }
+}
+
+void ring_channel::drop_fds(const fd_prefix& taken) noexcept {
+  control& c = shared();
+  c.fds_got.fetch_add(1, std::memory_order_release);
+  u64 nonce = 0;
+  if (::recv(get_socket_.get(), &nonce, sizeof nonce, MSG_PEEK | MSG_DONTWAIT) == sizeof nonce && nonce == taken.nonce)
+    ::recv(get_socket_.get(), &nonce, sizeof nonce, MSG_DONTWAIT);
+  if (c.getters.polled.load(std::memory_order_relaxed) && !is_empty()) ring_bell(side::get);
+}
+
+}  // namespace mp::ring

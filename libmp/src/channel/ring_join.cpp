@@ -1,0 +1,91 @@
+// Counting what is done with. Every participant counts its own; what the dead had open counts as done.
+
+#include "channel/ring_channel.hpp"
+#include "mp/error.hpp"
+
+#include <algorithm>
+
+namespace mp::ring {
+
+// Under the get lock, in front of the commit: got counts only once head is beyond `first`.
+void ring_channel::note_got(u64 first, u64 count) noexcept {
+  participant& mine = memory_.slot(presence_.self_slot());
+  const u32 other = 1 - (mine.got_index.load(std::memory_order_relaxed) & 1);
+  const u64 base = got_by(presence_.self_slot());
+  mine.got[other] =
+      first == no_sequence ? participant::got_record{base + count, 0, 0} : participant::got_record{base, first, count};
+  mine.got_index.store(other, std::memory_order_release);
+}
+
+u64 ring_channel::got_by(u32 slot) const noexcept {
+  const participant& who = memory_.slot(slot);
+  const participant::got_record got = who.got[who.got_index.load(std::memory_order_acquire) & 1];
+  return got.base + (got.count != 0 && got.first < head_sequence() ? got.count : 0);
+}
+
+// Under the get lock: what this slot's owner got and never finished counts as done; what it has in hand and will be
+// redelivered does not.
+void ring_channel::settle_slot(u32 slot, identity owner) noexcept {
+  participant& who = memory_.slot(slot);
+  const u64 again = options_.on_consumer_death == on_death::redeliver ? hands_.count_of(owner) : 0;
+  const u64 got = got_by(slot) - std::min(again, got_by(slot));
+  if (who.done.load(std::memory_order_relaxed) < got) who.done.store(got, std::memory_order_release);
+  const u32 other = 1 - (who.got_index.load(std::memory_order_relaxed) & 1);
+  who.got[other] = {who.done.load(std::memory_order_relaxed), 0, 0};
+  who.got_index.store(other, std::memory_order_release);
+}
+
+void ring_channel::settle_dead() noexcept {
+  control& c = shared();
+  for (u32 slot = 0, n = c.participants_used.load(std::memory_order_acquire); slot < n && slot < max_participants;
+       ++slot) {
+    const participant& who = memory_.slot(slot);
+    const identity owner = make_identity(who.epoch.load(std::memory_order_acquire), slot);
+    if (got_by(slot) <= who.done.load(std::memory_order_acquire) || !presence_.is_dead(owner)) continue;
+    if (!lock_get(time_point::max())) return;
+    settle_slot(slot, owner);
+    release(c.get_lock);
+  }
+}
+
+u64 ring_channel::unfinished() const noexcept {
+  const control& c = shared();
+  u64 done = 0;
+  for (u32 slot = 0, n = c.participants_used.load(std::memory_order_acquire); slot < n && slot < max_participants;
+       ++slot)
+    done += memory_.slot(slot).done.load(std::memory_order_acquire);
+  const u64 put = extend(count_of(c.tail.load(std::memory_order_acquire)), done);
+  return put - std::min(put, done);
+}
+
+bool ring_channel::task_done() {
+  check_process();
+  control& c = shared();
+  participant& mine = memory_.slot(presence_.self_slot());
+  if (!lock_get(time_point::max())) return false;
+  u64 got = head_sequence(), done = 0;
+  for (u32 slot = 0, n = c.participants_used.load(std::memory_order_acquire); slot < n && slot < max_participants;
+       ++slot)
+    done += memory_.slot(slot).done.load(std::memory_order_acquire);
+  const bool allowed = done < got;
+  if (allowed) mine.done.fetch_add(1, std::memory_order_release);
+  release(c.get_lock);
+  clear_hand();
+  if (allowed && unfinished() == 0) wake_all(c.joiners);
+  return allowed;
+}
+
+op_status ring_channel::join(time_point until) {
+  check_process();
+  control& c = shared();
+  for (;;) {
+    if (unfinished() == 0) return op_status::ok;
+    settle_dead();
+    if (unfinished() == 0) return op_status::ok;
+    if (until <= std::chrono::steady_clock::now()) return op_status::timed_out;
+    sleep(
+        c, c.joiners, [&] { return unfinished() == 0; }, until);
+  }
+}
+
+}  // namespace mp::ring
