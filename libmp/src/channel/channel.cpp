@@ -5,6 +5,7 @@
 #include "mp/detail/channel.hpp"
 
 #include "channel/local_channel.hpp"
+#include "channel/ring_channel.hpp"
 #include "mp/detail/decoder.hpp"
 #include "mp/error.hpp"
 
@@ -15,7 +16,7 @@ namespace mp::detail {
 
 std::shared_ptr<channel> make_channel(const channel_options& options) {
   switch (options.transport) {
-    case transport::ring: break;
+    case transport::ring: return ring::make_ring_channel(options);
     case transport::socket: break;
     case transport::local: return make_local_channel(options);
   }
@@ -23,9 +24,10 @@ std::shared_ptr<channel> make_channel(const channel_options& options) {
                                           ": use ring, socket or local");
 }
 
-imported_handle import_handle(decoder& d, std::uint64_t) {
+imported_handle import_handle(decoder& d, std::uint64_t expected_type) {
   // The first byte of every handle that travels names its transport.
   const auto which = d.number<std::uint8_t>();
+  if (which == static_cast<std::uint8_t>(transport::ring)) return ring::import_ring_handle(d, expected_type);
   throw_error(errc::bad_frame,
               "a handle in the message names transport " + std::to_string(which) + ", which cannot travel");
 }

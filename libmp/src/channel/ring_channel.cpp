@@ -62,7 +62,8 @@ ring_channel::ring_channel(const detail::channel_options& options)
       hands_(memory_, presence_),
       bodies_(memory_, presence_, [this](u64 sequence) { return hands_.holds(sequence); }),
       fork_generation_(os::fork_generation()),
-      serial_(next_channel_serial()) {
+      serial_(next_channel_serial()),
+      fast_(&memory_.head()) {
   control& c = shared();
   c.version = 1;
   c.kind = static_cast<std::uint8_t>(options.kind);
@@ -93,7 +94,8 @@ ring_channel::ring_channel(ring_fds fds, role first)
       hands_(memory_, presence_),
       bodies_(memory_, presence_, [this](u64 sequence) { return hands_.holds(sequence); }),
       fork_generation_(os::fork_generation()),
-      serial_(next_channel_serial()) {
+      serial_(next_channel_serial()),
+      fast_(&memory_.head()) {
   const control& c = shared();
   options_ = {static_cast<detail::channel_kind>(c.kind),
               transport::ring,

@@ -81,6 +81,9 @@ private:
   u64 head_sequence() const noexcept;
 
   // -- putting (ring_put.cpp)
+  bool put_fast(const outgoing& m);
+  void place_put_cursor() noexcept;
+  void tell_getters(control& c) noexcept;
   op_status put_small(role as, const outgoing& m, time_point until);
   op_status put_body(role as, const outgoing& m, time_point until);
   bool try_commit(const outgoing& m, std::span<const std::byte> bytes, const body_ref* body, bool& short_of_fds);
@@ -95,6 +98,8 @@ private:
   bool send_fds(std::span<const unique_fd> fds, u64 nonce);
 
   // -- getting (ring_get.cpp)
+  bool get_fast(deliver fn, void* context);
+  void place_get_cursor();
   op_status get_pipe(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
   op_status get_queue(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
   bool collect(cell_use& use, std::size_t most, std::vector<unique_fd>& fds, time_point until, bool& timed_out);
@@ -132,8 +137,20 @@ private:
   bodies bodies_;
   os::guarded_fd put_socket_, get_socket_;  // the ends of whoever puts and of whoever gets
   u64 fork_generation_;
-  u64 serial_;  // of this object in this process; names it in thread-local tables
+  u64 serial_;     // of this object in this process; names it in thread-local tables
+  control* fast_;  // = &memory_.head()
   u32 puts_since_look_ = 0;
+  // A pipe's ends remember where they are: the common operation reads nothing that the other side writes.
+  struct {
+    std::byte* at = nullptr;
+    u64 left = 0;  // bytes in this extent, without the room for the jump
+    position tail = 0;
+  } put_cursor_;
+  struct {
+    position head = 0, tail_seen = 0;
+    const std::byte* at = nullptr;
+    u64 left = 0;  // bytes in this extent
+  } get_cursor_;
 
   bool is_ours() const noexcept { return fork_generation_ == os::fork_generation(); }
   void take_fds(ring_fds&& fds);

@@ -23,6 +23,8 @@ public:
   /// Where a record of `bytes` (header included, padded) may be written now. Throws error{out_of_resources}: pages
   /// could not be reserved; nothing has changed.
   room find(u64 bytes, u64 most_log_bytes);
+  /// Where this offset is mapped; it must lie in the extent of the last find().
+  std::byte* at(u64 offset) const noexcept { return cached_at_ + offset % extent_bytes; }
   /// Publishes what was written at `r`: the one store of a put.
   void commit(const room& r, u64 bytes) noexcept {
     control& c = memory_.head();
@@ -59,6 +61,8 @@ public:
   /// The record at `head`, which must be in front of `tail`. Throws error{bad_frame}: bytes that no writer of ours
   /// left.
   record at(position head);
+  /// Where this offset is mapped.
+  const std::byte* where(u64 offset) { return locate(offset, 0); }
 
 private:
   const std::byte* locate(u64 offset, u64 bytes);

@@ -27,6 +27,8 @@ std::chrono::nanoseconds spin_limit() noexcept {
   return limit;
 }
 
+void offer_processor() noexcept { ::sched_yield(); }
+
 u32 this_cpu() noexcept { return static_cast<u32>(::sched_getcpu()); }
 
 }  // namespace mp::ring

@@ -13,6 +13,7 @@ namespace mp::ring {
 
 /// How long a waiter spins: about one wake-up (25 us), or LIBMP_SPIN_US from the environment (0: never).
 std::chrono::nanoseconds spin_limit() noexcept;
+void offer_processor() noexcept;
 /// The processor that runs us; a hint.
 u32 this_cpu() noexcept;
 
@@ -47,11 +48,13 @@ inline void wake_all(sleepers& side) noexcept {
   os::futex_wake(side.event, INT32_MAX);
 }
 
-/// Spins until `ready()`, at most spin_limit() and not beyond `until`. `peer_cpu`: where the other side ran last.
+/// Spins until `ready()`, at most spin_limit() and not beyond `until`. `peer_cpu`: where the other side ran last, + 1.
+/// A peer on our own processor cannot run while we do: then the processor is offered to it at each turn (which also
+/// lets the scheduler see two runnable threads and move one).
 template <class Ready>
-bool spin(Ready&& ready, u32 peer_cpu, time_point until) noexcept {
+bool spin(Ready&& ready, const std::atomic<u32>& peer_cpu, time_point until) noexcept {
   const auto limit = spin_limit();
-  if (limit.count() == 0 || peer_cpu == this_cpu() + 1) return ready();
+  if (limit.count() == 0) return ready();
   auto end = std::chrono::steady_clock::now() + limit;
   if (end > until) end = until;
   for (;;) {
@@ -59,6 +62,7 @@ bool spin(Ready&& ready, u32 peer_cpu, time_point until) noexcept {
       if (ready()) return true;
       os::relax();
     }
+    if (peer_cpu.load(std::memory_order_relaxed) == this_cpu() + 1) offer_processor();
     if (std::chrono::steady_clock::now() >= end) return ready();
   }
 }
