@@ -13,11 +13,11 @@ FLOORS = common.FLOORS + ["actors", "users"]
 PUBLIC = {
     "words": "duration error exit_status failure unique_fd",
     "wire": "codec detail/encoder detail/decoder detail/type_hash detail/codec_* detail/type_name* detail/sendable detail/handle_codec detail/reflect*",
-    "channel": "channel options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
-               "detail/*face* detail/async* detail/operations detail/io_* detail/item* detail/waitable "
+    "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
+               "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "
                "detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
     "process": "core init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
-               "detail/call* detail/task* detail/bind* detail/process* detail/mailbox* detail/message* detail/handlers "
+               "detail/call* detail/task* detail/bind* detail/process* detail/mailbox* detail/handlers "
                "detail/receive* detail/start*",
     "actors": "mp pool supervisor caf future",
 }
