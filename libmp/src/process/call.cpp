@@ -1,0 +1,74 @@
+// Calls as bytes and back to code. Must never call an address that was not found in an executable segment of the very
+// build that sent it.
+
+#include "mp/detail/call.hpp"
+
+#include "mp/error.hpp"
+#include "os/code.hpp"
+
+#include <string>
+
+namespace mp::detail {
+
+call_target locate(std::uintptr_t code) {
+  os::code_place place;
+  if (!os::locate_code(code, place))
+    throw_error(errc::invalid_argument, "the function lies in no loaded module; code made at run time cannot travel");
+  return {place.build, place.offset, std::move(place.module)};
+}
+
+std::uintptr_t resolve(const call_target& target) {
+  std::uintptr_t address = 0;
+  std::string problem;
+  switch (os::find_code({target.build_id, target.offset, target.module}, address, problem)) {
+    case os::code_status::found: break;
+    case os::code_status::no_module:
+    case os::code_status::other_build: throw_error(errc::version_mismatch, "the call cannot run here: " + problem);
+    case os::code_status::not_code: throw_error(errc::undecodable, "the call cannot run here: " + problem);
+  }
+  return address;
+}
+
+std::string name_function(std::uintptr_t code, std::string_view type) {
+  std::string name = os::exported_name(code);
+  return name.empty() ? std::string(type) : name;
+}
+
+namespace {
+
+void write_call(encoder& e, const bound_call& call) {
+  write_value(e, call.target);
+  write_value(e, call.wants_stop_token);
+  write_value(e, call.function);
+  write_value(e, call.arguments);
+}
+
+}  // namespace
+
+encoded serialise_call(const bound_call& call) {
+  encoded message = encode_with([&call](encoder& e) { write_call(e, call); });
+  message.fds.reserve(call.fds.size());
+  for (const unique_fd& fd : call.fds) message.fds.push_back(duplicate(fd));
+  return message;
+}
+
+std::unique_ptr<bound_call> parse_call(std::span<const std::byte> bytes, std::vector<unique_fd> fds) {
+  auto call = std::make_unique<bound_call>();
+  decoder d(bytes);
+  call->target = decode<call_target>(d);
+  call->wants_stop_token = decode<bool>(d);
+  call->function = decode<std::string>(d);
+  call->arguments = decode<std::vector<std::byte>>(d);
+  d.finish();
+  call->fds = std::move(fds);
+  return call;
+}
+
+void run_call(bound_call& call, std::stop_token stop, result_sink* result) {
+  const auto run = reinterpret_cast<thunk>(resolve(call.target));
+  decoder arguments(call.arguments, std::move(call.fds));
+  invocation in{arguments, std::move(stop), result};
+  run(in);
+}
+
+}  // namespace mp::detail
