@@ -13,5 +13,5 @@
 #include "mp/failure.hpp"          // IWYU pragma: export
 #include "mp/pipe.hpp"             // IWYU pragma: export
 #include "mp/queue.hpp"            // IWYU pragma: export
-#include "mp/task.hpp"         // IWYU pragma: export
+#include "mp/task.hpp"             // IWYU pragma: export
 #include "mp/unique_fd.hpp"        // IWYU pragma: export
