@@ -27,21 +27,18 @@ void f(mp::queue<message> q) {
   q.put({0.5, 7});
 }
 
-std::ostream& operator<<(std::ostream& out, const item& value) {
-  struct printer {
-    std::ostream& out;
-    void operator()(std::monostate) const { out << "None"; }
-    void operator()(const std::string& word) const { out << '\'' << word << '\''; }
-    void operator()(auto number) const { out << number; }
-  };
-  std::visit(printer{out}, value);
-  return out;
-}
+struct printer {
+  std::ostream& out;
+  void operator()(std::monostate) const { out << "None"; }
+  void operator()(const std::string& word) const { out << '\'' << word << '\''; }
+  void operator()(auto number) const { out << number; }
+};
 
 void print(const message& m) {
   std::cout << '[';
   for (const char* between = ""; const item& value : m) {
-    std::cout << between << value;
+    std::cout << between;
+    std::visit(printer{std::cout}, value);
     between = ", ";
   }
   std::cout << "]\n";

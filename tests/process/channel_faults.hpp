@@ -1,0 +1,108 @@
+#pragma once
+// What the tests of channels through processes share: notes from children, facts from /proc, figures.
+
+#include "mp/core.hpp"
+#include "support/catch.hpp"
+#include "support/fd_ledger.hpp"
+#include "support/patience.hpp"
+
+#include <unistd.h>
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mp_test {
+
+inline bool long_form() { return std::getenv("MP_TEST_LONG") != nullptr; }
+inline int rounds(int in_short, int in_long) { return long_form() ? in_long : in_short; }
+
+/// What a child tells. Children assert nothing.
+struct note {
+  int who = 0;
+  std::string what{};
+  std::int64_t number = 0;
+  std::int64_t when = 0;  ///< nanoseconds of the monotonic clock, the same in every process
+};
+
+inline std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+/// The name of what `f` threw: "closed", "peer_died", .. ; "nothing" if it returned.
+template <class F>
+std::string outcome_of(F&& f) {
+  try {
+    f();
+  } catch (const mp::error& e) {
+    if (e.code() == mp::errc::closed) return "closed";
+    if (e.code() == mp::errc::peer_died) return "peer_died";
+    if (e.code() == mp::errc::wrong_process) return "wrong_process";
+    if (e.code() == mp::errc::undecodable) return "undecodable";
+    return e.what();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "nothing";
+}
+
+/// Stays until it is killed: children do not outlive their parent.
+inline void stay() { mp::this_process::parent()->join(); }
+
+inline const char* name_of(mp::transport t) {
+  return t == mp::transport::ring ? "ring" : t == mp::transport::socket ? "socket" : "local";
+}
+
+/// The state letter of a process: S sleeps, T is stopped, Z has ended; 0: there is none.
+inline char state_of(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(in, line);
+  const auto close = line.rfind(')');
+  return close == std::string::npos || close + 2 >= line.size() ? '\0' : line[close + 2];
+}
+inline bool falls_asleep(pid_t pid) {
+  return eventually([pid] { return state_of(pid) == 'S'; });
+}
+
+/// Bytes of "RssAnon" or "RssShmem" of a process.
+inline std::size_t resident(pid_t pid, std::string_view kind) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(kind)) return std::stoull(line.substr(kind.size() + 1)) << 10;
+  return 0;
+}
+inline std::size_t available_memory() {
+  std::ifstream in("/proc/meminfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) << 10;
+  return 0;
+}
+
+/// Of nanoseconds, as a person reads them.
+inline std::string spread(std::vector<std::int64_t> ns) {
+  if (ns.empty()) return "no samples";
+  std::sort(ns.begin(), ns.end());
+  const auto at = [&](double share) {
+    const auto i = static_cast<std::size_t>(share * static_cast<double>(ns.size() - 1) + 0.5);
+    return static_cast<double>(ns[i]) / 1e6;
+  };
+  std::ostringstream out;
+  out.precision(3);
+  out << "p50 " << at(0.5) << " ms, p99 " << at(0.99) << " ms, most " << at(1) << " ms (" << ns.size() << " samples)";
+  return out.str();
+}
+inline void figure(const std::string& text) { std::cout << "figure: " << text << std::endl; }
+
+}  // namespace mp_test
+
+/// The next note, or a failed test if none comes within patience.
+#define REQUIRE_NOTE(variable, queue)                          \
+  const auto variable##_ = (queue).get_for(mp_test::patience); \
+  REQUIRE(variable##_.has_value());                            \
+  [[maybe_unused]] const mp_test::note& variable = *variable##_
