@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -35,6 +36,8 @@ struct registry {
     static std::atomic<u64> made_in{0};
     const u64 now = os::fork_generation();
     if (made_in.load(std::memory_order_acquire) != now) {
+      static const bool registered = std::atexit([] { leave_ring_channels(); }) == 0;
+      static_cast<void>(registered);
       // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
       instance.store(new registry, std::memory_order_release);
       made_in.store(now, std::memory_order_release);
@@ -129,6 +132,8 @@ void ring_channel::take_fds(ring_fds&& fds) {
 }
 
 void ring_channel::raise_role(role r) {
+  if (is_pipe() && may_put(r)) put_cursor_ = {};  // the end may have been elsewhere meanwhile
+  if (is_pipe() && may_get(r)) get_cursor_ = {};
   switch (r) {
     case role::sender: ++senders_; break;
     case role::receiver: ++receivers_; break;
@@ -177,12 +182,11 @@ void ring_channel::end_putting() noexcept {
 void ring_channel::end_getting() noexcept {
   control& c = shared();
   if (is_pipe() && !presence_.others_hold(get_presence)) c.reader_left.store(1, std::memory_order_release);
-  if (!is_pipe() && lock_get(time_point::max())) {
-    // In order: what our threads have in hand is done with.
+  if (!is_pipe()) {
+    // In order: what our threads have in hand is done with. No lock: nobody else writes to our cells and our slot.
     for (u32 i = 0, n = c.cells_used.load(); i < n; ++i)
       if (memory_.cell(i).owner.load(std::memory_order_relaxed) == presence_.self()) hands_.clear(i);
     if (options_.joinable) settle_slot(presence_.self_slot(), presence_.self());
-    release(c.get_lock);
     wake_all(c.joiners);
     wake_all(c.getters);  // redeliver: a get may end now that nothing is in our hand
   }

@@ -71,6 +71,7 @@ private:
     u64 serial = 0;
     std::weak_ptr<detail::channel> channel;
     u32 cell = hands::none;
+    bool bodies = false;       // a large message is among them
     u32 given = 0, count = 0;  // items of the cell handed out / collected: the rest stays when fn throws
     time_point next_sweep{};
   };
@@ -115,6 +116,7 @@ private:
   std::vector<unique_fd> peek_fds(const fd_prefix& want);
   void drop_fds(const fd_prefix& taken) noexcept;
   std::span<const std::byte> body_span(u64 size, u32 body);
+  void empty_hand(cell_use& use) noexcept;
   void note_got(u64 first, u64 count) noexcept;
   cell_use& my_cell();
 

@@ -41,18 +41,24 @@ ring_channel::cell_use& ring_channel::my_cell() {
 }
 
 void ring_channel::release_cell(u32 cell) noexcept {
-  if (cell == hands::none || fork_generation_ != os::fork_generation() || !presence_.self()) return;
-  if (lock_get(time_point::max())) {
-    const release_on_exit guard{&shared().get_lock};
-    hands_.give_back(cell);
-  }
+  // No lock: only its own thread writes to a cell that has an owner who lives.
+  if (cell != hands::none && is_ours() && presence_.self()) hands_.give_back(cell);
 }
 
 void ring_channel::clear_hand() noexcept {
   if (is_pipe()) return;
   cell_use& use = my_cell();
-  if (use.cell != hands::none) hands_.clear(use.cell);
+  if (use.given == use.count) empty_hand(use);
+}
+
+// What the thread had in hand is done with; large messages' memory is free again, which a full put may wait for.
+void ring_channel::empty_hand(cell_use& use) noexcept {
+  if (use.cell != hands::none && use.count != 0) {
+    hands_.clear(use.cell);
+    if (use.bodies) after_get(true);
+  }
   use.given = use.count = 0;
+  use.bodies = false;
 }
 
 bool ring_channel::is_empty() const noexcept {
@@ -201,12 +207,11 @@ op_status ring_channel::get_queue(role as, std::size_t most, deliver fn, void* c
     hand_out(use, fn, context, fds, most, taken);
     return op_status::ok;
   }
-  if (use.cell != hands::none) hands_.clear(use.cell);
-  use.given = use.count = 0;
+  empty_hand(use);
   for (;;) {
     bool timed_out = false;
     if (options_.on_consumer_death == on_death::redeliver && redeliver(use, until)) break;
-    if (!is_empty() && collect(use, most, fds, until, timed_out)) break;
+    if (collect(use, most, fds, until, timed_out)) break;
     if (timed_out) return op_status::timed_out;
     if (const op_status s = wait_for_item(as, until, use.cell); s != op_status::ok) return s;
   }
@@ -225,9 +230,13 @@ bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_f
   bool worth_telling = c.maxsize != 0, left = false;
   {
     const release_on_exit guard{&c.get_lock};
+    const position head = c.head.load(std::memory_order_relaxed);
+    if (head == c.tail_seen) c.tail_seen = c.tail.load(std::memory_order_acquire);
+    const position tail = c.tail_seen;
+    if (head == tail) return false;
     if (use.cell == hands::none) use.cell = hands_.claim();
     hand_cell& cell = memory_.cell(use.cell);
-    const position head = c.head.load(std::memory_order_relaxed), tail = c.tail.load(std::memory_order_acquire);
+
     const u64 first = extend(count_of(head), c.get_sequence);
     position at = head;
     u32 count = 0;
@@ -242,7 +251,7 @@ bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_f
         std::memcpy(&ref, r.payload, sizeof ref);
         entry.size = body_span(ref.size, ref.body).size();
         entry.body = ref.body + 1;
-        worth_telling = true;
+        worth_telling = use.bodies = true;
       } else {
         if (used + r.header.size > cell_data_bytes) break;
         std::memcpy(cell.data + used, r.payload, r.header.size);
@@ -302,6 +311,7 @@ bool ring_channel::redeliver(cell_use& use, time_point until) {
   if (use.cell == hands::none) use.cell = hands_.claim();
   hand_cell &from = memory_.cell(lost), &to = memory_.cell(use.cell);
   const u32 count = std::min(from.count.load(std::memory_order_acquire), hand_entries);
+  use.bodies = true;
   std::memcpy(to.entries, from.entries, sizeof to.entries);
   std::memcpy(to.data, from.data, sizeof to.data);
   if (options_.joinable) note_got(no_sequence, count);

@@ -120,6 +120,7 @@ struct alignas(128) sleepers {
   os::futex_word flag;    // taken by exchange: a flag cleared late can never swallow a newer sleep
   os::futex_word event;   // moved by whoever took the flag
   os::futex_word count;   // sleepers now; may be too high after a death, never too low
+  os::futex_word woken;   // by wake_next, and nobody has woken up since: no need to wake again
   os::futex_word polled;  // somebody polls the socket of this side
   os::futex_word bell;    // a byte lies in that socket
 };
@@ -154,8 +155,7 @@ struct control {
   alignas(128) std::atomic<position> tail;
   std::atomic<u32> put_cpu;  // where the last put ran: spinning for a peer on our own processor is senseless
   alignas(128) lock_word put_lock;
-  u64 put_sequence;  // near the sequence number of tail
-  u64 head_seen;
+  u64 put_sequence;               // near the sequence number of tail
   u32 extents_used, free_extent;  // free_extent: index + 1 of a list through next[]
   std::atomic<u32> circle_extents;
   u64 nonce;
@@ -170,6 +170,7 @@ struct control {
   alignas(128) std::atomic<position> head;
   std::atomic<u32> get_cpu;
   alignas(128) lock_word get_lock;
+  position tail_seen;  // what lies between head and here is known to be whole: no look at the put side's line
   std::atomic<u64> get_sequence;  // near the sequence number of head
   std::atomic<u32> fds_got;
   std::atomic<u32> cells_used;

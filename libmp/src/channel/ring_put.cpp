@@ -126,8 +126,10 @@ bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> byte
   record_header header{static_cast<u32>(body ? 0 : m.size), body ? record_kind::body : record_kind::small, 0,
                        record_mark};
   if (!m.fds.empty()) [[unlikely]] {
-    if (c.fds_put.load(std::memory_order_relaxed) - c.fds_got.load(std::memory_order_acquire) >= max_pending_fds ||
-        !send_fds(m.fds, ++c.nonce)) {
+    // The counts may drift when somebody is killed beside a commit; an empty channel has nothing pending.
+    if (c.head.load(std::memory_order_acquire) == tail) c.fds_put.store(c.fds_got.load());
+    const auto pending = static_cast<std::int32_t>(c.fds_put.load() - c.fds_got.load());
+    if (pending >= static_cast<std::int32_t>(max_pending_fds) || !send_fds(m.fds, ++c.nonce)) {
       short_of_fds = true;
       return false;
     }

@@ -38,7 +38,8 @@ inline void wake_one(sleepers& side) noexcept {
 }
 /// For whoever leaves a get (or put) with items (or room) and sleepers left.
 inline void wake_next(sleepers& side) noexcept {
-  if (side.count.load(std::memory_order_relaxed) == 0) return;
+  if (side.count.load(std::memory_order_relaxed) == 0 || side.woken.load(std::memory_order_relaxed) != 0) return;
+  side.woken.store(1, std::memory_order_relaxed);
   side.event.fetch_add(1, std::memory_order_seq_cst);
   os::futex_wake(side.event, 1);
 }
@@ -75,6 +76,7 @@ void sleep(const control& c, sleepers& side, Ready&& ready, time_point until) no
   side.flag.store(1, std::memory_order_seq_cst);
   sleeper_barrier(c);  // pairs with light_barrier: either the other side sees the flag, or we see its commit
   if (!ready()) os::futex_wait(side.event, event, until);
+  side.woken.store(0, std::memory_order_relaxed);  // whoever was meant: the next wake_next wakes again
   side.count.fetch_sub(1, std::memory_order_seq_cst);
 }
 
