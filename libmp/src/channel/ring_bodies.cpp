@@ -11,9 +11,6 @@
 namespace mp::ring {
 namespace {
 
-// 32 MiB of drained bodies stay mapped and warm; what is beyond goes back to the system.
-constexpr u64 most_idle_bytes = u64{32} << 20;
-
 constexpr u64 pages(u64 n) { return (n + page_bytes - 1) / page_bytes * page_bytes; }
 
 }  // namespace
@@ -29,7 +26,7 @@ void bodies::to_free(u32 body) noexcept {
   control& c = memory_.head();
   body_entry& e = memory_.body(body);
   c.body_bytes -= std::min(c.body_bytes.load(), e.reserved);
-  if (c.idle_bytes + e.reserved > most_idle_bytes) {
+  if (c.idle_bytes + e.reserved > most_idle_body_bytes) {
     memory_.release(body_offset(e.body_class, e.index), e.reserved);
     e.reserved = 0;
   }

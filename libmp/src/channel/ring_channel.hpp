@@ -116,6 +116,7 @@ private:
   std::vector<unique_fd> peek_fds(const fd_prefix& want);
   void drop_fds(const fd_prefix& taken) noexcept;
   std::span<const std::byte> body_span(u64 size, u32 body);
+  void trim() noexcept;
   void empty_hand(cell_use& use) noexcept;
   void note_got(u64 first, u64 count) noexcept;
   cell_use& my_cell();

@@ -55,7 +55,10 @@ void ring_channel::clear_hand() noexcept {
 void ring_channel::empty_hand(cell_use& use) noexcept {
   if (use.cell != hands::none && use.count != 0) {
     hands_.clear(use.cell);
-    if (use.bodies) after_get(true);
+    if (use.bodies) {
+      trim();
+      after_get(true);
+    }
   }
   use.given = use.count = 0;
   use.bodies = false;
@@ -177,6 +180,7 @@ op_status ring_channel::get_pipe(role as, std::size_t most, deliver fn, void* co
         shared.head.store(r.after, std::memory_order_release);
         if (has_fds) self.drop_fds(r.fds);
         self.place_get_cursor();
+        if (is_body) self.trim();
         self.after_get(r.new_extent || is_body || has_fds || shared.maxsize != 0);
       }
     } const commit{*this, r, item.id, has_fds, is_body};
@@ -401,6 +405,19 @@ op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
     os::futex_wait(c.getters.event, c.getters.event.load(),
                    until);  // only in-hand items of others keep this from its end
   return op_status::ok;
+}
+
+// A burst is over: what its large messages lie in goes back, though nobody may put again for a long time.
+void ring_channel::trim() noexcept {
+  control& c = shared();
+  if (c.body_bytes.load(std::memory_order_relaxed) <= most_idle_body_bytes || !is_empty() ||
+      !try_acquire(c.put_lock, presence_))
+    return;
+  const release_on_exit guard{&c.put_lock};
+  try {
+    bodies_.reclaim(head_sequence());
+  } catch (...) {  // memory is short: the next put tries again
+  }
 }
 
 void ring_channel::after_get(bool progress_worth_telling) noexcept {

@@ -44,8 +44,9 @@ inline constexpr u32 max_bodies = 1u << 18;
 inline constexpr u32 inline_most = 2000;  // bytes; larger messages get a body of their own
 inline constexpr u32 max_pending_fds =
     64;  // items with descriptors that may wait in a channel: the kernel's limits are low
-inline constexpr u32 first_body_class = 12;  // 4 KiB
-inline constexpr u32 last_body_class = 33;   // 8 GiB of address space: a message of 4 GiB and its length
+inline constexpr u64 most_idle_body_bytes = u64{32} << 20;  // drained bodies that stay warm; the rest goes back
+inline constexpr u32 first_body_class = 12;                 // 4 KiB
+inline constexpr u32 last_body_class = 33;                  // 8 GiB of address space: a message of 4 GiB and its length
 inline constexpr u64 max_message = (u64{1} << 32) + (1u << 20);  // 4 GiB of payload and what the encoding adds
 
 inline constexpr u64 control_offset = 0;
