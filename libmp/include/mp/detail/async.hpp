@@ -21,6 +21,7 @@
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
+#include <boost/asio/system_executor.hpp>
 
 #include <concepts>
 #include <exception>
@@ -65,14 +66,24 @@ protected:
 
 template <class Handler, class... A>
 class completion_of final : public completion<void(A...)> {
-  using executor_type = asio::associated_executor_t<Handler, asio::any_io_executor>;
+  // "Any thread" (use_future): the I/O thread is one, and needs no thread pool of Asio's beside it.
+  static constexpr bool any_thread =
+      std::same_as<asio::associated_executor_t<Handler, asio::any_io_executor>, asio::system_executor>;
+  using executor_type = std::conditional_t<any_thread, asio::any_io_executor,
+                                           asio::associated_executor_t<Handler, asio::any_io_executor>>;
   using busy_executor =
       std::decay_t<decltype(asio::prefer(std::declval<executor_type>(), asio::execution::outstanding_work.tracked))>;
 
+  static executor_type executor_of(const Handler& handler) {
+    if constexpr (any_thread)
+      return io_executor();
+    else
+      return asio::get_associated_executor(handler, io_executor());
+  }
+
 public:
   explicit completion_of(Handler handler)
-      : executor_(asio::prefer(asio::get_associated_executor(handler, io_executor()),
-                               asio::execution::outstanding_work.tracked)),
+      : executor_(asio::prefer(executor_of(handler), asio::execution::outstanding_work.tracked)),
         handler_(std::move(handler)) {}
 
   void post(A... arguments) override {

@@ -69,7 +69,7 @@ private:
 };
 
 /// One async_get that is under way. Its handle keeps the channel's end open until it is done.
-template <class T>
+template <class T, T (*Read)(incoming&&) = &from_message<T>>
 class get_operation final : public async_operation {
 public:
   get_operation(completion_ptr<void(error_code, T)> done, handle from)
@@ -82,9 +82,7 @@ public:
       std::size_t taken = 0;
       const op_status status = from_.shared()->get(
           from_.as(), 1,
-          [](void* context, incoming&& in) {
-            static_cast<std::optional<T>*>(context)->emplace(from_message<T>(std::move(in)));
-          },
+          [](void* context, incoming&& in) { static_cast<std::optional<T>*>(context)->emplace(Read(std::move(in))); },
           &item, time_point::min(), taken);
       if (status == op_status::timed_out) return false;
       if (status == op_status::ok)

@@ -24,8 +24,16 @@
 
 namespace mp::detail {
 
+/// How a put_operation makes its message of the item.
+struct encoded_item {
+  template <class T, class F>
+  static op_status with(const T& item, F&& f) {
+    return with_message(item, std::forward<F>(f));
+  }
+};
+
 /// One async_put that is under way: it holds the item, and a handle that keeps the channel's end open.
-template <class T>
+template <class T, class Encode = encoded_item>
 class put_operation final : public async_operation {
 public:
   put_operation(completion_ptr<void(error_code)> done, handle to, T item)
@@ -38,7 +46,7 @@ public:
       detail::channel& c = *to_.shared();
       if (!c.ready(to_.as(), side::put)) return false;  // encode only when it may succeed
       const op_status status =
-          with_message(item_, [&](const outgoing& out) { return c.put(to_.as(), out, time_point::min()); });
+          Encode::with(item_, [&](const outgoing& out) { return c.put(to_.as(), out, time_point::min()); });
       if (status == op_status::timed_out) return false;
       abort(status == op_status::ok ? error_code()
                                     : to_boost(status == op_status::closed ? errc::closed : errc::peer_died));
