@@ -217,7 +217,8 @@ bound_call bind_call(F&& f, A&&... args) {
   using callable = std::decay_t<F>;
   check_callable<callable>();
   if constexpr (can_travel_as_callable<callable>) {
-    if constexpr (std::is_pointer_v<callable> || std::is_member_function_pointer_v<callable>)
+    constexpr bool may_be_null = !std::is_function_v<std::remove_reference_t<F>>;  // a function itself never is
+    if constexpr (may_be_null && (std::is_pointer_v<callable> || std::is_member_function_pointer_v<callable>))
       if (f == nullptr) throw_error(errc::invalid_argument, "a null function pointer cannot be called");
     using plan = plan_of<callable, A...>;
     if constexpr (plan::fits) {
