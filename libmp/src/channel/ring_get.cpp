@@ -376,7 +376,9 @@ bool ring_channel::get_ended(role as, u32 own_cell) const {
     // what is in a live consumer's hand may come back
   } else {
     if (senders_.load(std::memory_order_relaxed) > 0) return false;
-    if (!is_pipe() && !c.shared.load(std::memory_order_relaxed)) return false;
+    // Threads may share a whole queue; without one in this process nobody could put any more.
+    if (!is_pipe() && !c.shared.load(std::memory_order_relaxed) && wholes_.load(std::memory_order_relaxed) > 0)
+      return false;
     if (presence_.others_hold(put_presence)) return false;
   }
   return is_pipe() || options_.on_consumer_death == on_death::report || !hands_.others_in_hand(own_cell);

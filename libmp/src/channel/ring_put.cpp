@@ -269,9 +269,9 @@ bool ring_channel::put_ended(role as) const noexcept {
   if (c.shut.load(std::memory_order_acquire)) return true;
   if (receivers_.load(std::memory_order_relaxed) > 0) return false;
   if (!is_pipe()) {
-    if (!c.shared.load(std::memory_order_relaxed)) return false;
-    if (as == role::sender && wholes_.load(std::memory_order_relaxed) + whole_gets_.load(std::memory_order_relaxed) > 0)
-      return false;
+    const bool whole_here = wholes_.load(std::memory_order_relaxed) + whole_gets_.load(std::memory_order_relaxed) > 0;
+    if (whole_here && !c.shared.load(std::memory_order_relaxed)) return false;
+    if (as == role::sender && whole_here) return false;
   }
   return !presence_.others_hold(get_presence);
 }
