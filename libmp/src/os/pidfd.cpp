@@ -62,6 +62,13 @@ two_ready wait_either(int first, int second, time_point until) noexcept {
   }
 }
 
+bool wait_writable(int fd, time_point until) noexcept {
+  pollfd polled{fd, POLLOUT, 0};
+  while (::poll(&polled, 1, poll_timeout(until)) <= 0)
+    if (std::chrono::steady_clock::now() >= until) return false;
+  return true;
+}
+
 bool has_ended(int pidfd) noexcept { return wait_either(pidfd, -1, time_point::min()).first; }
 bool wait_ended(int pidfd, time_point until) noexcept { return wait_either(pidfd, -1, until).first; }
 

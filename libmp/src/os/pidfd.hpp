@@ -58,6 +58,9 @@ struct two_ready {
 };
 two_ready wait_either(int first, int second, time_point until) noexcept;
 
+/// Waits until `fd` takes bytes, at most until `until`. False: time is up.
+bool wait_writable(int fd, time_point until) noexcept;
+
 /// How long from now until `until`, in whole milliseconds rounded up, as poll takes it; -1 for ever, 0 if over.
 int poll_timeout(time_point until) noexcept;
 

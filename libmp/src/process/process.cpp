@@ -1,0 +1,200 @@
+// The class process: its states and who may do what in which. Must not know how a child is started.
+
+#include "mp/process.hpp"
+
+#include "mp/error.hpp"
+#include "os/fork_guard.hpp"
+#include "process/child.hpp"
+#include "process/process_table.hpp"
+#include "process/self.hpp"
+#include "process/starter.hpp"
+
+#include <csignal>
+
+namespace mp {
+namespace detail {
+
+//   made --start--> started --close--> (no state: closed)
+// A failed start leaves it as made.
+class process_state {
+public:
+  process_state(process_options o, const bound_call& c) : options(std::move(o)), call(serialise_call(c)) {}
+
+  const process_options options;
+  std::string name;             // set by the first start, if the options have none
+  std::optional<encoded> call;  // until started
+  std::shared_ptr<detail::child> child;
+  std::array<unique_fd, 3> streams;
+  const std::uint64_t made_in = os::fork_generation();
+};
+
+namespace {
+
+class join_operation final : public async_operation {
+public:
+  join_operation(completion_ptr<void(error_code, mp::exit_status)> done, std::shared_ptr<child> child)
+      : done_(std::move(done)), child_(std::move(child)) {}
+
+  bool try_finish() noexcept override {
+    try {
+      const auto ended = child_->wait(time_point::min());
+      if (!ended) return false;
+      remove_child(child_.get());
+      done_->post({}, ended->status);
+    } catch (...) {
+      done_->post(to_error_code(std::current_exception()), {});
+    }
+    return true;
+  }
+  int prepare() noexcept override { return child_->pidfd(); }
+  void abort(const error_code& why) noexcept override { done_->post(why, {}); }
+
+private:
+  const completion_ptr<void(error_code, mp::exit_status)> done_;
+  const std::shared_ptr<child> child_;
+};
+
+}  // namespace
+
+void async_join(const std::shared_ptr<child>& c, completion_ptr<void(error_code, mp::exit_status)> done,
+                asio::cancellation_slot slot) {
+  auto operation = std::make_shared<join_operation>(std::move(done), c);
+  if (slot.is_connected())
+    slot.assign([weak = std::weak_ptr<async_operation>(operation)](asio::cancellation_type type) {
+      if (type != asio::cancellation_type::none) cancel_operation(weak);
+    });
+  start_operation(std::move(operation));
+}
+
+}  // namespace detail
+
+process::process() noexcept = default;
+process::process(process&&) noexcept = default;
+
+process& process::operator=(process&& other) noexcept {
+  if (this != &other) {
+    process old(std::move(*this));
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+process::~process() {
+  if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go_of_child(state_->child.get());
+}
+
+process::process(process_options options, detail::bound_call call, tag)
+    : state_(std::make_unique<detail::process_state>(std::move(options), call)) {}
+
+detail::process_state& process::state(const char* what) const {
+  if (!state_) detail::throw_error(errc::closed, std::string(what) + ": this process object was closed or moved from");
+  os::check_process(state_->made_in, what);
+  return *state_;
+}
+
+std::shared_ptr<detail::child> process::started_child(const char* what) const {
+  auto& s = state(what);
+  if (!s.child) detail::throw_error(errc::not_started, std::string(what) + ": call start() first");
+  return s.child;
+}
+
+process& process::start() & {
+  auto& s = state("process::start");
+  if (s.child)
+    detail::throw_error(errc::already_started, "process::start: " + s.name + " was started before; make a new process");
+  detail::check_initialised();
+  detail::reap_some();
+  if (s.name.empty()) s.name = s.options.name.empty() ? detail::this_self().next_child_name() : s.options.name;
+
+  detail::start_plan plan;
+  plan.options = &s.options;
+  plan.name = s.name;
+  plan.call = &*s.call;
+  auto started = detail::start_child(plan);
+  s.child = std::move(started.child);
+  s.streams = std::move(started.ours);
+  detail::add_child(s.child);
+  // The parent no longer holds what it passed on: else it would keep ends of channels open.
+  s.call.reset();
+  return *this;
+}
+
+exit_status process::join() { return *join_until(time_point::max()); }
+
+std::optional<exit_status> process::join_for(duration limit) {
+  return join_until(deadline_after(std::chrono::steady_clock::now(), limit));
+}
+
+std::optional<exit_status> process::join_until(time_point when) {
+  const auto c = started_child("process::join");
+  auto ended = c->wait(time_point::min());
+  if (!ended) {
+    detail::check_may_wait("process::join");
+    ended = c->wait(when);
+  }
+  if (!ended) return std::nullopt;
+  detail::remove_child(c.get());
+  return ended->status;
+}
+
+std::optional<exit_status> process::exit_status() const {
+  const auto c = started_child("process::exit_status");
+  const auto ended = c->wait(time_point::min());
+  if (!ended) return std::nullopt;
+  detail::remove_child(c.get());
+  return ended->status;
+}
+
+std::optional<failure> process::failure() const { return started_child("process::failure")->failure(); }
+
+void process::request_stop() {
+  const auto c = started_child("process::request_stop");
+  // A child whose socket is full hears of it later or never; we must not wait.
+  c->send(os::control_kind::stop_request, {}, {}, time_point::min());
+}
+
+void process::interrupt() { started_child("process::interrupt")->signal(SIGINT); }
+void process::terminate() { started_child("process::terminate")->signal(SIGTERM); }
+void process::kill() { started_child("process::kill")->signal(SIGKILL); }
+
+bool process::is_alive() const {
+  const auto& s = state("process::is_alive");
+  return s.child && !s.child->wait(time_point::min());
+}
+
+pid_t process::pid() const { return started_child("process::pid")->who().pid; }
+
+const std::string& process::name() const {
+  auto& s = state("process::name");
+  if (s.name.empty()) s.name = s.options.name.empty() ? detail::this_self().next_child_name() : s.options.name;
+  return s.name;
+}
+
+bool process::daemon() const { return state("process::daemon").options.daemon || detail::this_self().daemon; }
+
+int process::sentinel() const { return started_child("process::sentinel")->pidfd(); }
+
+unique_fd process::take_in() {
+  started_child("process::take_in");
+  return std::move(state_->streams[0]);
+}
+unique_fd process::take_out() {
+  started_child("process::take_out");
+  return std::move(state_->streams[1]);
+}
+unique_fd process::take_err() {
+  started_child("process::take_err");
+  return std::move(state_->streams[2]);
+}
+
+void process::close() {
+  if (!state_) return;
+  auto& s = state("process::close");
+  if (s.child && !s.child->wait(time_point::min()))
+    detail::throw_error(errc::still_running,
+                        "process::close: " + s.name + " (pid " + std::to_string(s.child->who().pid) + ") still runs");
+  if (s.child) detail::remove_child(s.child.get());
+  state_.reset();
+}
+
+}  // namespace mp

@@ -1,0 +1,32 @@
+#pragma once
+/// @file
+/// The standard streams of a child: descriptors for it, our ends of pipes, captured output.
+///
+/// Threads:  an output_capture is thread-safe.   Processes: process-bound.
+
+#include "mp/process_options.hpp"
+#include "mp/unique_fd.hpp"
+
+#include <array>
+#include <memory>
+#include <string>
+
+namespace mp::detail {
+
+/// What a child writes to a stream: passed on to ours by the I/O thread, its last 4 KiB kept.
+class output_capture;
+/// Reads what is there first.
+std::string tail_of(output_capture&);
+
+struct child_streams {
+  std::array<unique_fd, 3> theirs;  // what becomes 0, 1, 2 of the child; empty: ours
+  std::array<unique_fd, 3> ours;    // of pipes
+  std::array<std::shared_ptr<output_capture>, 3> captures;
+};
+
+/// Opens and makes what the options say. Throws error{invalid_argument}, error{start_failed}, error{out_of_resources}.
+child_streams make_streams(const process_options&);
+/// Begins to pass on what is captured. Throws as io_executor().
+void start_captures(const child_streams&);
+
+}  // namespace mp::detail

@@ -1,0 +1,153 @@
+// Starting and keeping the fork server. Must never be entered by two threads at once, and must never leave a server
+// behind that nobody holds.
+
+#include "process/zygote_link.hpp"
+
+#include "mp/error.hpp"
+#include "mp/exit_status.hpp"
+#include "os/control.hpp"
+#include "os/lifeline.hpp"
+#include "os/pidfd.hpp"
+#include "os/socket.hpp"
+#include "os/spawn.hpp"
+#include "os/stdio_numbers.hpp"
+#include "process/lifelines.hpp"
+#include "process/self.hpp"
+#include "process/start_message.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <cerrno>
+#include <csignal>
+#include <mutex>
+#include <new>
+
+namespace mp::detail {
+namespace {
+
+struct holder {
+  std::mutex mutex;
+  std::shared_ptr<zygote_link> current;
+};
+
+// In storage of its own: a forked child begins again without running destructors of what is its parent's.
+alignas(holder) std::byte storage[sizeof(holder)];
+holder& held() noexcept {
+  static holder* const made = new (storage) holder;
+  return *made;
+}
+
+[[noreturn]] void fail(os::spawned& server, errc code, const std::string& why) {
+  os::send_signal(server.pidfd.get(), SIGKILL);
+  os::wait_ended(server.pidfd.get(), time_point::max());
+  const auto ended = os::wait_own(server.pidfd.get());
+  std::string text = "the fork server did not start: " + why;
+  // Killed by us says nothing; anything else explains it.
+  if (ended && ended->status != mp::exit_status::signaled(SIGKILL)) text += " (" + to_string(ended->status) + ")";
+  throw_error(code, text);
+}
+
+std::shared_ptr<zygote_link> start_zygote(time_point until) {
+  auto [ours, theirs] = os::make_socket_pair();
+  ours = os::above_stdio(std::move(ours));
+  const unique_fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing) throw_system_error(errc::start_failed, "cannot open /dev/null", errno);
+  surroundings started_in = read_surroundings(true);
+
+  os::spawn_plan plan;
+  plan.as = os::spawned_as::zygote;
+  plan.arguments = this_self().arguments;
+  plan.environment = started_in.environment;
+  plan.control = theirs.get();
+  plan.lifeline = lifeline_for_children();
+  plan.in = nothing.get();
+  // Children find the streams of the moment of their start; the server itself needs them to be open.
+  if (::fcntl(STDOUT_FILENO, F_GETFD) < 0) plan.out = nothing.get();
+  if (::fcntl(STDERR_FILENO, F_GETFD) < 0) plan.err = nothing.get();
+  plan.own_group = true;
+  os::spawned server = os::spawn_image(plan);
+  theirs.reset();
+
+  const auto hello = encode_hello();
+  os::control_message answer;
+  int problem = os::send_control(ours.get(), os::control_kind::hello, hello, {}, until);
+  if (problem == 0) {
+    const auto ready = os::wait_either(ours.get(), server.pidfd.get(), until);
+    if (!ready.first && !ready.second) fail(server, errc::start_failed, "it said nothing in time");
+    // Only what is there: a server that ended has said it before.
+    if (os::receive_control(ours.get(), answer, false) != os::control_status::ok)
+      fail(server, errc::start_failed,
+           "it ended before its hello (in a static constructor, in main before mp::init, or in the preload function)");
+  } else {
+    fail(server, errc::start_failed, "it cannot be spoken to");
+  }
+  std::string refusal, difference;
+  try {
+    difference = check_hello(answer.body(), refusal);
+  } catch (const error&) {
+    fail(server, errc::start_failed, "its hello is none: does the program write to descriptor 3 before mp::init?");
+  }
+  if (!difference.empty()) fail(server, errc::version_mismatch, difference);
+  if (!refusal.empty()) fail(server, errc::start_failed, refusal);
+  return std::make_shared<zygote_link>(server.pid, std::move(server.pidfd), std::move(ours), std::move(started_in));
+}
+
+}  // namespace
+
+zygote_link::zygote_link(pid_t pid, unique_fd pidfd, unique_fd requests, surroundings started_in)
+    : pid_(pid), pidfd_(std::move(pidfd)), requests_(std::move(requests)), started_in_(std::move(started_in)) {}
+
+zygote_link::~zygote_link() {
+  if (!pidfd_ || !requests_) return;
+  // It ends by itself when the socket closes. A stopped one would not, and its zombie would stay: so it is killed and
+  // reaped. Nobody's child depends on it: every child holds its link.
+  os::send_signal(pidfd_.get(), SIGKILL);
+  if (os::wait_ended(pidfd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(1)))
+    os::wait_own(pidfd_.get());
+}
+
+int zygote_link::request(int control, time_point until) noexcept {
+  const os::control_header empty{};
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&empty), sizeof empty);
+  for (;;) {
+    const ssize_t sent = os::send_with_fds(requests_.get(), bytes, {&control, 1}, MSG_DONTWAIT);
+    if (sent >= 0) return 0;
+    if (sent != -EAGAIN) return static_cast<int>(-sent);
+    if (!os::wait_writable(requests_.get(), until)) return ETIMEDOUT;
+  }
+}
+
+bool zygote_link::is_gone() const noexcept { return os::has_ended(pidfd_.get()); }
+
+void zygote_link::abandon() noexcept {
+  pidfd_.abandon();
+  requests_.abandon();
+}
+
+std::shared_ptr<zygote_link> current_zygote(time_point until) {
+  const std::lock_guard lock(held().mutex);
+  auto& current = held().current;
+  if (current && current->is_gone()) current.reset();
+  if (!current) current = start_zygote(until);
+  return current;
+}
+
+std::shared_ptr<zygote_link> existing_zygote() {
+  const std::lock_guard lock(held().mutex);
+  return held().current;
+}
+
+void drop_zygote(const std::shared_ptr<zygote_link>& which) noexcept {
+  std::shared_ptr<zygote_link> dropped;  // ended outside of the lock
+  const std::lock_guard lock(held().mutex);
+  if (held().current == which) dropped.swap(held().current);
+}
+
+void abandon_zygote() noexcept {
+  auto& current = held().current;
+  if (current) current->abandon();
+  // The pointer itself is leaked on purpose: its count belongs to the parent's threads, too.
+  new (storage) holder;
+}
+
+}  // namespace mp::detail
