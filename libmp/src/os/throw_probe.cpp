@@ -10,8 +10,7 @@ namespace mp::os {
 extern thread_local throw_trace* current_trace;
 thread_local throw_trace* current_trace = nullptr;
 
-namespace {
-
+// Not in an unnamed namespace: what is of an unnamed type is local to this file, whatever its assembler name.
 class noting_type_info final : public std::type_info {
 public:
   noting_type_info() : std::type_info("N2mp2os11throw_probeE") {}
@@ -21,8 +20,6 @@ public:
     return false;
   }
 };
-
-}  // namespace
 
 // What `catch (throw_probe&)` refers to.
 extern const noting_type_info probe_type_info __asm__("_ZTIN2mp2os11throw_probeE");
