@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import common
 
@@ -26,6 +27,17 @@ def compile_alone(compiler, include):
         os.unlink(source.name)
 
 
+def figure():
+    """How long a program that includes everything takes to compile; the budget is 4 s on an idle machine."""
+    with tempfile.NamedTemporaryFile("w", suffix=".cpp", delete=False) as source:
+        source.write("#include <mp/mp.hpp>\nint main() {}\n")
+    began = time.monotonic()
+    done = subprocess.run(["g++", *[f for f in FLAGS if f != "-fsyntax-only"], "-O2", "-c", source.name, "-o", os.devnull], stdout=subprocess.DEVNULL)
+    os.unlink(source.name)
+    if done.returncode == 0:
+        print("figure: a program that includes <mp/mp.hpp> compiles in %.1f s" % (time.monotonic() - began))
+
+
 def main():
     compilers = sys.argv[1:] or [c for c in ("g++", "clang++-19") if shutil.which(c)]
     checks = common.Checks("headers")
@@ -41,6 +53,7 @@ def main():
         for compiler in compilers:
             checks.run("a header that forgot an include is caught with %s" % compiler,
                        lambda compiler=compiler: [] if compile_alone(compiler, path) else ["it compiles"])
+    figure()
     return checks.done()
 
 
