@@ -9,6 +9,9 @@
 namespace mp::os {
 
 void throw_trace::capture() noexcept {
+  // Once: the second phase of unwinding asks again, with a shorter stack at each clean-up. Nothing can stop an exception
+  // whose search has passed our frame, so the first is the one.
+  if (count_ != 0) return;
   const int n = ::backtrace(frames_.data(), static_cast<int>(max_frames));
   count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
 }

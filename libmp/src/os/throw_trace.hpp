@@ -12,10 +12,11 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 
 namespace mp::os {
 
-/// The stack at the last throw that left the traced call; empty if none did.
+/// The stack at the throw that left the traced call; empty if none did. For one call.
 class throw_trace {
 public:
   std::span<void* const> frames() const noexcept { return {frames_.data(), count_}; }
