@@ -4,8 +4,8 @@
 
 #include "channel/local_channel.hpp"
 
-#include "channel/fork_guard.hpp"
 #include "mp/error.hpp"
+#include "os/fork_guard.hpp"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -39,12 +39,12 @@ local_channel::local_channel(const channel_options& options)
         if (o.max_bytes == 0) o.max_bytes = default_max_bytes;
         return o;
       }()),
-      made_in_(fork_generation()) {}
+      made_in_(os::fork_generation()) {}
 
 local_channel::~local_channel() = default;
 
 void local_channel::check_process() const {
-  check_generation(made_in_, options_.kind == channel_kind::queue ? "queue" : "pipe");
+  os::check_process(made_in_, options_.kind == channel_kind::queue ? "queue" : "pipe");
 }
 
 void local_channel::add_role(role r) {
@@ -53,7 +53,7 @@ void local_channel::add_role(role r) {
 }
 
 void local_channel::drop_role(role r) noexcept {
-  if (made_in_ != fork_generation()) return;  // a copy of the memory of another process: not ours to count in
+  if (made_in_ != os::fork_generation()) return;  // a copy of the memory of another process: not ours to count in
   {
     const std::lock_guard guard(mutex_);
     --self_[r];

@@ -94,7 +94,7 @@ private:
   bool wait(lock&, std::condition_variable&, time_point until, Ready&&);
 
   const channel_options options_;
-  const unsigned made_in_;
+  const std::uint64_t made_in_;
   std::deque<stored> items_;
   std::size_t bytes_ = 0;
   std::uint64_t next_id_ = 1;

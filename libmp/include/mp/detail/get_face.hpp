@@ -181,7 +181,7 @@ public:
   /// Throws:   as get.
   std::optional<T> get_until(time_point when) const { return take(when, "get_until"); }
 
-  /// Takes what is there, at most `most` items, at least one.
+  /// Takes what is there, at most `most` items, at least one. It may leave some: what it took is in hand together.
   ///
   /// Waits:    for the first item.
   /// Throws:   as get; error{invalid_argument}: `most` is negative.
