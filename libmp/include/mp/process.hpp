@@ -15,6 +15,7 @@
 #include "mp/exit_status.hpp"
 #include "mp/failure.hpp"
 #include "mp/process_options.hpp"
+#include "mp/task.hpp"
 #include "mp/unique_fd.hpp"
 
 #include <sys/types.h>
@@ -52,15 +53,16 @@ public:
   process& operator=(process&&) noexcept;
   ~process();
 
-  /// Encodes `f` and its arguments; starts nothing. Bytes are copied, handles are shared or moved.
-  /// Throws:   error{unencodable}, error{too_large}, error{invalid_argument} (a null function).
+  /// Encodes `f` and its arguments; starts nothing. Bytes are copied, handles are shared or moved. `f` may be a `task`,
+  /// without arguments.
+  /// Throws:   error{unencodable}, error{too_large}, error{invalid_argument} (a null function, an empty task).
   template <class F, class... A>
   requires detail::process_function<F>
   explicit process(F&& f, A&&... args)
-      : process(process_options{}, detail::bind_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
+      : process(process_options{}, encode_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
   template <class F, class... A>
   process(process_options options, F&& f, A&&... args)
-      : process(std::move(options), detail::bind_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
+      : process(std::move(options), encode_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
 
   /// Starts the child.
   ///
@@ -124,7 +126,17 @@ public:
 
 private:
   struct tag {};
-  process(process_options options, detail::bound_call call, tag);
+  process(process_options options, detail::encoded call, tag);
+  template <class F, class... A>
+  static detail::encoded encode_call(F&& f, A&&... args) {
+    if constexpr (std::same_as<std::remove_cvref_t<F>, task>) {
+      static_assert(sizeof...(A) == 0, "mp::process: a task has its arguments already; give it none here");
+      return encode_task(f);
+    } else {
+      return detail::serialise_call(detail::bind_call(std::forward<F>(f), std::forward<A>(args)...));
+    }
+  }
+  static detail::encoded encode_task(const task& t);
   detail::process_state& state(const char* what) const;
   std::shared_ptr<detail::child> started_child(const char* what) const;
 

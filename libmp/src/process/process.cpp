@@ -18,7 +18,7 @@ namespace detail {
 // A failed start leaves it as made.
 class process_state {
 public:
-  process_state(process_options o, const bound_call& c) : options(std::move(o)), call(serialise_call(c)) {}
+  process_state(process_options o, encoded c) : options(std::move(o)), call(std::move(c)) {}
 
   const process_options options;
   std::string name;             // set by the first start, if the options have none
@@ -83,8 +83,14 @@ process::~process() {
   if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go_of_child(state_->child.get());
 }
 
-process::process(process_options options, detail::bound_call call, tag)
-    : state_(std::make_unique<detail::process_state>(std::move(options), call)) {}
+process::process(process_options options, detail::encoded call, tag)
+    : state_(std::make_unique<detail::process_state>(std::move(options), std::move(call))) {}
+
+detail::encoded process::encode_task(const task& t) {
+  const auto& call = call_of(t);
+  if (!call) detail::throw_error(errc::invalid_argument, "process: an empty task cannot be run");
+  return detail::serialise_call(*call);
+}
 
 detail::process_state& process::state(const char* what) const {
   if (!state_) detail::throw_error(errc::closed, std::string(what) + ": this process object was closed or moved from");

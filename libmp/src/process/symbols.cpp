@@ -1,19 +1,23 @@
-// Names for addresses. Must be satisfied with what the modules say: debug information is for debuggers.
+// Names for addresses. Must be satisfied with what symbol tables say: lines are for debuggers.
 
 #include "process/symbols.hpp"
 
 #include "os/crash.hpp"
 #include "os/modules.hpp"
 #include "os/signals.hpp"
+#include "process/elf_names.hpp"
 #include "process/messages.hpp"
 
 #include <cxxabi.h>
 #include <dlfcn.h>
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 namespace mp::detail {
 namespace {
@@ -24,29 +28,60 @@ std::string hexadecimal(std::uintptr_t number) {
   return text;
 }
 
-}  // namespace
-
-std::string name_address(const void* address) {
-  Dl_info info{};
-  if (::dladdr(address, &info) == 0 || !info.dli_fname) return hexadecimal(reinterpret_cast<std::uintptr_t>(address));
-  const char* slash = std::strrchr(info.dli_fname, '/');
-  const std::string module = slash ? slash + 1 : info.dli_fname;
-  if (!info.dli_sname) {
-    const auto offset = reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(info.dli_fbase);
-    return module + "+" + hexadecimal(offset);
-  }
+std::string readable(const std::string& symbol) {
   int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> readable(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status),
-                                                        std::free);
-  const auto offset = reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(info.dli_saddr);
-  return std::string(readable ? readable.get() : info.dli_sname) + "+" + hexadecimal(offset) + " in " + module;
+  const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status),
+                                                    std::free);
+  return text ? text.get() : symbol;
 }
 
-std::string name_addresses(std::span<void* const> addresses) {
+struct named_frame {
+  std::string symbol;  // as the linker knows it; may be empty
+  std::string text;    // for people
+};
+
+named_frame name_frame(const void* address) {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  Dl_info info{};
+  if (::dladdr(address, &info) == 0 || !info.dli_fname) return {{}, hexadecimal(at)};
+  const auto offset = at - reinterpret_cast<std::uintptr_t>(info.dli_fbase);
+  const os::module* module = os::find_module(at);
+  // The program's own file may have been replaced by now; the kernel still has the one that runs.
+  const char* path = module && module->path[0] == '\0' ? "/proc/self/exe" : info.dli_fname;
+  elf_function function = find_function(path, module ? at - module->base : offset);
+  if (function.name.empty() && info.dli_sname)
+    function = {info.dli_sname, at - reinterpret_cast<std::uintptr_t>(info.dli_saddr)};
+  const char* slash = std::strrchr(info.dli_fname, '/');
+  const std::string file = slash ? slash + 1 : info.dli_fname;
+  if (function.name.empty()) return {{}, file + "+" + hexadecimal(offset)};
+  return {function.name, readable(function.name) + "+" + hexadecimal(function.offset) + " in " + file};
+}
+
+// What lies between a user's function and the signal or throw, and between the user's function and main, is ours and
+// the runtime's: it explains nothing.
+std::string as_text(const std::vector<named_frame>& frames) {
+  const auto is = [](const named_frame& f, std::string_view name) { return f.symbol == name; };
+  auto first = frames.begin();
+  for (auto at = frames.begin(); at != frames.end(); ++at)
+    if (is(*at, "__cxa_throw") || is(*at, "__cxa_rethrow") ||
+        is(*at, "_ZSt17rethrow_exceptionNSt15__exception_ptr13exception_ptrE"))
+      first = at + 1;
+  const auto last = std::find_if(first, frames.end(), [](const named_frame& f) {
+    return f.symbol.find("run_arrived") != std::string::npos || f.symbol.find("os11call_traced") != std::string::npos;
+  });
   std::string text;
-  for (std::size_t i = 0; i < addresses.size(); ++i)
-    text += '#' + std::to_string(i) + ' ' + name_address(addresses[i]) + "\n";
+  int number = 0;
+  for (auto at = first; at != last; ++at) text += "#" + std::to_string(number++) + " " + at->text + "\n";
   return text;
+}
+
+}  // namespace
+
+std::string name_addresses(std::span<void* const> addresses) {
+  std::vector<named_frame> frames;
+  // A return address names the instruction after the call: one less is inside the caller.
+  for (void* address : addresses) frames.push_back(name_frame(static_cast<const char*>(address) - 1));
+  return as_text(frames);
 }
 
 mp::failure describe_crash(std::span<const std::byte> bytes, const mp::exit_status& status) {
@@ -58,20 +93,19 @@ mp::failure describe_crash(std::span<const std::byte> bytes, const mp::exit_stat
   // si_addr means something only for faults that the kernel found.
   if (record.code > 0 && (record.signal == SIGSEGV || record.signal == SIGBUS))
     f.what += " at address " + hexadecimal(record.address);
-  const std::size_t count = std::min<std::size_t>(record.frame_count, record.frames.size());
-  for (std::size_t i = 0; i < count; ++i) {
+  std::vector<named_frame> frames;
+  for (std::size_t i = 0; i < std::min<std::size_t>(record.frame_count, record.frames.size()); ++i) {
     const auto& frame = record.frames[i];
-    std::string name;
-    for (const os::module& m : os::modules())
-      if (frame.module != 0 && m.name_hash == frame.module) {
-        // A return address names the instruction after the call: one less is inside the caller.
-        const auto here = m.base + frame.offset - (i == 0 ? 0 : 1);
-        name = name_address(reinterpret_cast<const void*>(here));
-        break;
-      }
-    if (name.empty()) name = hexadecimal(frame.offset);
-    f.backtrace += '#' + std::to_string(i) + ' ' + name + "\n";
+    const auto all = os::modules();
+    const auto module = std::find_if(
+        all.begin(), all.end(), [&](const os::module& m) { return frame.module != 0 && m.name_hash == frame.module; });
+    // The first address is the crash itself, the others are return addresses.
+    if (module != all.end())
+      frames.push_back(name_frame(reinterpret_cast<const void*>(module->base + frame.offset - (i == 0 ? 0 : 1))));
+    else
+      frames.push_back({{}, hexadecimal(frame.offset)});
   }
+  f.backtrace = as_text(frames);
   return f;
 }
 

@@ -9,9 +9,7 @@
 
 namespace mp::detail {
 
-/// "#0 work(int)+0x1f in ./program", one line a frame.
+/// The return addresses of a throw: "#0 work(int)+0x1f in program", one line a frame, the user's frames only.
 std::string name_addresses(std::span<void* const> addresses);
-/// One frame: a name where there is one, else module and offset.
-std::string name_address(const void* address);
 
 }  // namespace mp::detail
