@@ -9,6 +9,7 @@
 /// Death:    however the child ends, join tells; if this process ends out of order, the kernel kills the child.
 /// Source:   doc/process-model.md, doc/decisions/0001-start-methods.md.
 
+#include "mp/address.hpp"
 #include "mp/detail/async.hpp"
 #include "mp/detail/call.hpp"
 #include "mp/duration.hpp"
@@ -123,6 +124,24 @@ public:
 
   /// Frees everything; later use throws closed. Twice is fine. Throws: error{still_running}.
   void close();
+
+  /// Sends a message of these values to the child's mailbox; a literal travels as std::string.
+  ///
+  /// Waits:    while the mailbox is full (10,000 messages).
+  /// Throws:   error{not_started}; error{closed}: it has left; error{peer_died}; error{unencodable}, error{too_large}.
+  template <class... V>
+  void send(V&&... values) {
+    address().send(std::forward<V>(values)...);
+  }
+  /// The same, but never waits. False: the mailbox is full; nothing was sent.
+  ///
+  /// Throws:   as send.
+  template <class... V>
+  [[nodiscard]] bool try_send(V&&... values) {
+    return address().try_send(std::forward<V>(values)...);
+  }
+  /// Lets others send to it, too. Shareable. Throws error{not_started}, error{closed}, error{out_of_resources}.
+  mp::address address() const;
 
 private:
   struct tag {};

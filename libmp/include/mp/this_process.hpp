@@ -6,6 +6,7 @@
 /// Threads:  thread-safe.            Processes: about the calling one.
 /// Source:   doc/process-model.md, doc/decisions/0007-what-dies-with-whom.md.
 
+#include "mp/address.hpp"
 #include "mp/duration.hpp"
 
 #include <sys/types.h>
@@ -40,6 +41,17 @@ public:
   /// Throws:   error{would_deadlock} on the library's I/O thread.
   void join() const;
   [[nodiscard]] bool join_for(duration limit) const;
+
+  /// Sends a message of these values to the parent's mailbox; a literal travels as std::string.
+  ///
+  /// Waits:    while the mailbox is full (10,000 messages).
+  /// Throws:   error{closed}; error{peer_died}; error{unencodable}, error{too_large}.
+  template <class... V>
+  void send(V&&... values) const {
+    address().send(std::forward<V>(values)...);
+  }
+  /// Where to send to it. Throws error{closed}, error{out_of_resources}.
+  mp::address address() const;
 
 private:
   friend struct parent_process_maker;

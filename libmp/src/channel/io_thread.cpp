@@ -145,6 +145,8 @@ void check_may_wait(const char* what) {
                                           "use the async form, a try form, or run this on an executor of your own");
 }
 
+const void* current_operation() noexcept { return operations::current(); }
+
 void start_operation(std::shared_ptr<async_operation> operation) {
   runtime& rt = get();
   asio::post(rt.context, [&rt, operation = std::move(operation)]() mutable { rt.pending.add(std::move(operation)); });

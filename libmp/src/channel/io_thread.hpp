@@ -25,6 +25,9 @@ void set_on_unhandled(std::function<void(std::exception_ptr)>);
 /// Gives an exception to that receiver. What the receiver throws is dropped.
 void report_unhandled(std::exception_ptr) noexcept;
 
+/// The operation that the I/O thread is trying right now; null elsewhere.
+const void* current_operation() noexcept;
+
 /// Ends what is under way with shut_down, then the thread. Later use throws shut_down.
 /// Waits:    at most `limit` for a handler that does not come back; not at all on the I/O thread itself.
 void stop_io_thread(std::chrono::milliseconds limit) noexcept;

@@ -119,9 +119,9 @@ local_channel::stored local_channel::pop() {
   return item;
 }
 
-local_channel::outcome local_channel::try_put(role as, stored& item) {
+local_channel::outcome local_channel::try_put(const party& p, role as, stored& item) {
   if (shut_down_) return outcome::closed;
-  const bool ended = put_ended(self_, as);
+  const bool ended = put_ended(p, as);
   // A whole queue can still be passed on to somebody who gets: it puts while there is room.
   if (ended && as != role::whole) return outcome::closed;
   if (!has_room(item.size)) return ended ? outcome::closed : outcome::wait;
@@ -151,9 +151,9 @@ op_status local_channel::put(role as, const outgoing& out, time_point until) {
   op_status status = op_status::ok;
   {
     lock guard(mutex_);
-    outcome result = try_put(as, item);
+    outcome result = try_put(self_, as, item);
     if (result == outcome::wait && until != time_point::min())
-      wait(guard, can_put_, until, [&] { return (result = try_put(as, item)) != outcome::wait; });
+      wait(guard, can_put_, until, [&] { return (result = try_put(self_, as, item)) != outcome::wait; });
     if (result != outcome::done) status = result == outcome::closed ? op_status::closed : op_status::timed_out;
   }
   if (status == op_status::ok) changed();
@@ -175,7 +175,7 @@ op_status local_channel::get(role, std::size_t most, deliver fn, void* context, 
     }
     ++taken;
     changed();
-    fn(context, incoming{{item.bytes.get(), item.size}, std::move(item.fds), item.id});
+    fn(context, incoming{item.view(), std::move(item.fds), item.id});
   }
   return op_status::ok;
 }
@@ -200,9 +200,7 @@ void local_channel::take_lost(deliver_lost fn, void* context) {
       one.splice(one.begin(), lost_, lost_.begin());
     }
     lost& l = one.front();
-    fn(context,
-       lost_message{
-           {{l.item.bytes.get(), l.item.size}, std::move(l.item.fds), l.item.id}, l.consumer, std::move(l.name)});
+    fn(context, lost_message{{l.item.view(), std::move(l.item.fds), l.item.id}, l.consumer, std::move(l.name)});
   }
 }
 

@@ -49,6 +49,8 @@ protected:
     std::size_t size = 0;
     std::vector<unique_fd> fds;
     std::uint64_t id = 0;
+    std::size_t offset = 0;  // where the message begins in bytes
+    std::span<const std::byte> view() const noexcept { return {bytes.get() + offset, size}; }
   };
   struct lost {
     stored item;
@@ -71,10 +73,16 @@ protected:
   bool put_ended(const party&, role as) const noexcept;
   void push(stored&&, bool in_front = false);
   stored pop();
+  enum class outcome { done, wait, closed };
+  outcome try_put(const party&, role as, stored&);
+  bool nothing_waits() const noexcept { return items_.empty(); }
+  bool all_are_done() const noexcept { return unfinished_ == 0; }
+  std::size_t items() const noexcept { return items_.size(); }
   bool done_once() noexcept;  // one item of a joinable channel is done
   void signal(side);          // something changed that this side may wait for
   void signal_all() { signal(side::get), signal(side::put); }
 
+  void check_process() const;
   /// Runs without the lock after every change; the socket queue serves its clients then.
   virtual void changed() noexcept {}
 
@@ -87,9 +95,6 @@ protected:
   std::list<lost> lost_;
 
 private:
-  enum class outcome { done, wait, closed };
-  void check_process() const;
-  outcome try_put(role as, stored&);  // assumes the lock
   template <class Ready>
   bool wait(lock&, std::condition_variable&, time_point until, Ready&&);
 

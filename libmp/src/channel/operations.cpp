@@ -16,7 +16,29 @@ namespace {
 constexpr auto sweep_every = std::chrono::milliseconds(50);
 // So many operations of one group are finished before another group has its turn.
 constexpr int turn = 256;
+
+thread_local const void* being_tried = nullptr;
+
+struct trying {
+  explicit trying(const async_operation& operation) noexcept { being_tried = &operation; }
+  trying(const trying&) = delete;
+  trying& operator=(const trying&) = delete;
+  ~trying() { being_tried = nullptr; }
+};
+
+bool try_finish(async_operation& operation) noexcept {
+  const trying scope(operation);
+  return operation.try_finish();
+}
+
+int prepare(async_operation& operation) noexcept {
+  const trying scope(operation);
+  return operation.prepare();
+}
+
 }  // namespace
+
+const void* operations::current() noexcept { return being_tried; }
 
 operations::group* operations::find(const void* key, std::uint64_t id) noexcept {
   const auto it = groups_.find(key);
@@ -31,7 +53,7 @@ void operations::add(std::shared_ptr<async_operation> operation) {
     if (!it->second->polling) run(key);
     return;
   }
-  if (operation->try_finish()) return;
+  if (try_finish(*operation)) return;
   auto made = std::make_unique<group>(context_);
   made->id = next_id_++;
   made->waiting.push_back(std::move(operation));
@@ -51,13 +73,13 @@ void operations::run(const void* key) {
       return;
     }
     async_operation& first = *g.waiting.front();
-    if (first.try_finish()) {
+    if (try_finish(first)) {
       g.waiting.pop_front();
       at_once_in_vain = 0;
       continue;
     }
     if (g.polling) return;
-    const int fd = first.prepare();
+    const int fd = prepare(first);
     // Ready and yet not possible (room, but not enough of it): the sweep looks again.
     if (fd == async_operation::at_once && ++at_once_in_vain < 4) continue;
     if (fd >= 0) poll(key, g, fd);
@@ -136,7 +158,7 @@ void operations::sweep() {
     if (it == groups_.end()) continue;
     // Not only the first: the end of a channel may have come for one role and not for another.
     auto& waiting = it->second->waiting;
-    for (auto at = waiting.begin(); at != waiting.end();) at = (*at)->try_finish() ? waiting.erase(at) : at + 1;
+    for (auto at = waiting.begin(); at != waiting.end();) at = try_finish(**at) ? waiting.erase(at) : at + 1;
     run(key);
   }
 }

@@ -32,6 +32,9 @@ public:
   void cancel(const std::shared_ptr<async_operation>&, const error_code& why) noexcept;
   void abort_all(const error_code& why) noexcept;
 
+  /// The operation that is being tried on this thread; null if none is.
+  static const void* current() noexcept;
+
 private:
   struct group {
     explicit group(asio::io_context& context) : descriptor(context) {}

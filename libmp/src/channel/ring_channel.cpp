@@ -9,7 +9,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -36,8 +35,6 @@ struct registry {
     static std::atomic<u64> made_in{0};
     const u64 now = os::fork_generation();
     if (made_in.load(std::memory_order_acquire) != now) {
-      static const bool registered = std::atexit([] { leave_ring_channels(); }) == 0;
-      static_cast<void>(registered);
       // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
       instance.store(new registry, std::memory_order_release);
       made_in.store(now, std::memory_order_release);
@@ -140,8 +137,14 @@ void ring_channel::raise_role(role r) {
     case role::whole: ++wholes_; break;
     case role::whole_get: ++whole_gets_; break;
   }
-  if (may_put(r)) presence_.hold(put_presence, true);
-  if (may_get(r)) presence_.hold(get_presence, true);
+  if (may_put(r)) {
+    presence_.hold(put_presence, true);
+    shared().writer_left.store(0, std::memory_order_relaxed);
+  }
+  if (may_get(r)) {
+    presence_.hold(get_presence, true);
+    shared().reader_left.store(0, std::memory_order_relaxed);
+  }
 }
 
 void ring_channel::add_role(role r) {
@@ -172,7 +175,7 @@ void ring_channel::end_putting() noexcept {
   control& c = shared();
   // Asked before our own lock goes: a handle on its way holds one already, so an end that moved is not an end that
   // left.
-  if (is_pipe() && !presence_.others_hold(put_presence)) c.writer_left.store(1, std::memory_order_release);
+  if (!presence_.others_hold(put_presence)) c.writer_left.store(1, std::memory_order_release);
   presence_.hold(put_presence, false);
   wake_all(c.getters);
   if (put_socket_) ring_bell(side::get);
@@ -181,7 +184,7 @@ void ring_channel::end_putting() noexcept {
 
 void ring_channel::end_getting() noexcept {
   control& c = shared();
-  if (is_pipe() && !presence_.others_hold(get_presence)) c.reader_left.store(1, std::memory_order_release);
+  if (!presence_.others_hold(get_presence)) c.reader_left.store(1, std::memory_order_release);
   if (!is_pipe()) {
     // In order: what our threads have in hand is done with. No lock: nobody else writes to our cells and our slot.
     for (u32 i = 0, n = c.cells_used.load(); i < n; ++i)
@@ -212,6 +215,19 @@ void ring_channel::shutdown() {
   wake_all(c.joiners);
   if (put_socket_) ring_bell(side::get);
   if (get_socket_) ring_bell(side::put);
+}
+
+bool ring_channel::left_in_order(side s) const noexcept {
+  const control& c = shared();
+  return c.shut.load(std::memory_order_acquire) ||
+         (s == side::get ? c.reader_left : c.writer_left).load(std::memory_order_acquire);
+}
+
+void ring_channel::set_maxsize(std::size_t items) {
+  check_process();
+  shared().maxsize.store(items, std::memory_order_relaxed);
+  options_.maxsize = items;
+  wake_all(shared().putters);
 }
 
 std::size_t ring_channel::size() const {

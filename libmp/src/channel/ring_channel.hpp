@@ -56,6 +56,8 @@ public:
   bool prepare_poll(role as, side) override;
   int poll_fd(side s) override { return s == side::get ? get_socket_.get() : put_socket_.get(); }
   void export_handle(detail::encoder&, role r) override;
+  bool left_in_order(side) const noexcept override;
+  void set_maxsize(std::size_t items) override;
 
   /// A handle that arrived for a channel that this process has already.
   void adopt(ring_fds fds, role r);

@@ -144,12 +144,13 @@ struct control {
   u64 magic;
   u32 version;
   std::uint8_t kind, joinable, redeliver, unused;
-  u64 type_hash, maxsize, max_bytes, max_log_bytes;
+  u64 type_hash, max_bytes, max_log_bytes;
   // rarely written
   alignas(128) std::atomic<u32> shut;
+  std::atomic<u64> maxsize;       // items; 0: no bound
   std::atomic<u32> shared;        // another process has, or had, a handle: from now on things end by themselves
   std::atomic<u32> fence_needed;  // a participant without membarrier: every light barrier is a full fence
-  std::atomic<u32> reader_left, writer_left;  // a pipe's end was closed in order
+  std::atomic<u32> reader_left, writer_left;  // the last one was closed in order
   std::atomic<u32> poisoned;                  // somebody found bytes that no participant of ours writes
   std::atomic<u32> participants_used;         // slots below were in use at some time
   // the put side

@@ -288,7 +288,8 @@ op_status ring_channel::how_put_ended() const noexcept {
 op_status ring_channel::wait_for_room(role as, time_point until, position seen_head, bool any_progress) {
   control& c = shared();
   const auto worth_a_try = [&] {
-    if (c.shut.load(std::memory_order_relaxed) || c.reader_left.load(std::memory_order_relaxed)) return true;
+    if (c.shut.load(std::memory_order_relaxed) || (is_pipe() && c.reader_left.load(std::memory_order_relaxed)))
+      return true;
     return any_progress ? c.head.load(std::memory_order_relaxed) != seen_head : has_room();
   };
   // An end is looked for before time: a put that can never succeed says so.

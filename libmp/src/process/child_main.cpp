@@ -5,6 +5,7 @@
 
 #include "channel/io_thread.hpp"
 #include "mp/detail/call.hpp"
+#include "mp/detail/channel.hpp"
 #include "mp/error.hpp"
 #include "mp/this_process.hpp"
 #include "os/control.hpp"
@@ -181,6 +182,8 @@ void enter_spawned_child() {
 void run_orderly_end() noexcept {
   if (this_self().generation != os::fork_generation()) return;  // a raw fork's exit must not end our children
   run_exit_hooks();
+  // Before our children are awaited: one that waits for us at a channel must see that we leave.
+  leave_channels();
   end_children();
 }
 

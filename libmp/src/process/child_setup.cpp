@@ -1,6 +1,7 @@
 // The child's set-up. Must be over, and have been reported, before a byte of the call is decoded.
 
 #include "process/child_setup.hpp"
+#include "process/mailbox_state.hpp"
 
 #include "os/stdio_numbers.hpp"
 #include "process/surroundings.hpp"
@@ -54,6 +55,12 @@ std::string set_up_child(start_message& m, std::vector<unique_fd>& fds) {
   std::size_t next = 0;
   const auto take = [&]() -> unique_fd { return next < fds.size() ? std::move(fds[next++]) : unique_fd(); };
   unique_fd directory, streams[3];
+  if (!m.mailbox.empty()) {
+    packed_mailbox parent{std::move(m.mailbox), {}};
+    parent.fds.push_back(take());
+    parent.fds.push_back(take());
+    set_parent_address(std::move(parent), m.parent_pid);
+  }
   if (m.enters_directory) directory = take();
   for (std::size_t i = 0; i < 3; ++i)
     if (m.streams[i]) streams[i] = os::above_stdio(take());

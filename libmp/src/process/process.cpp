@@ -5,6 +5,7 @@
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
 #include "process/child.hpp"
+#include "process/mailbox_state.hpp"
 #include "process/process_table.hpp"
 #include "process/self.hpp"
 #include "process/starter.hpp"
@@ -191,6 +192,10 @@ unique_fd process::take_out() {
 unique_fd process::take_err() {
   started_child("process::take_err");
   return std::move(state_->streams[2]);
+}
+
+mp::address process::address() const {
+  return detail::address_access::make(detail::address_of_child(*started_child("process::address")));
 }
 
 void process::close() {

@@ -94,6 +94,7 @@ void walk(Archive archive, Message& m) {
   archive.field(m.working_directory);
   archive.field(m.streams);
   archive.field(m.ignores_interrupt);
+  archive.field(m.mailbox);
   archive.field(m.call_follows);
 }
 

@@ -3,7 +3,7 @@
 /// What a starter tells its child before the task: who it is and how to set itself up.
 ///
 /// Shape:    one record of the control socket; unset fields stay as the child found them. Descriptors come in the
-///           order of the flags: directory, in, out, err, then those of the call.
+///           order of the flags: mailbox, directory, in, out, err, then those of the call.
 /// Threads:  values.                 Processes: both ends are the same build, checked before this is read.
 /// Source:   doc/process-model.md.
 
@@ -45,6 +45,8 @@ struct start_message {
   std::string working_directory;    // then, relative to that
   std::array<bool, 3> streams{};    // descriptors for 0, 1, 2 come along
   bool ignores_interrupt = false;   // pool workers
+
+  std::vector<std::byte> mailbox;  // the parent's address; its two descriptors come first
 
   bool call_follows = false;  // the call is too large for this record and comes in one of its own
 };

@@ -2,6 +2,7 @@
 // repeated never runs a function twice; and must leave no child behind when it throws.
 
 #include "process/starter.hpp"
+#include "process/mailbox_state.hpp"
 
 #include "mp/error.hpp"
 #include "os/lifeline.hpp"
@@ -140,6 +141,9 @@ void set_differences(attempt& a, const surroundings& then, surroundings&& now) {
 void send_task(attempt& a, child& c, bool all_streams) {
   auto& m = a.message;
   a.fds.clear();
+  const packed_mailbox& mailbox = packed_own_address();
+  m.mailbox = mailbox.bytes;
+  for (const unique_fd& fd : mailbox.fds) a.fds.push_back(fd.get());
   if (a.directory) a.fds.push_back(a.directory.get());
   for (std::size_t i = 0; i < 3; ++i) {
     const bool sent = a.streams.theirs[i] || all_streams;

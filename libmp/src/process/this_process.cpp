@@ -8,6 +8,7 @@
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "process/child_main.hpp"
+#include "process/mailbox_state.hpp"
 #include "process/process_table.hpp"
 #include "process/self.hpp"
 
@@ -30,6 +31,8 @@ bool parent_process::join_for(duration limit) const {
   detail::check_may_wait("parent_process::join");
   return os::wait_either(sentinel_, -1, deadline_after(std::chrono::steady_clock::now(), limit)).first;
 }
+
+mp::address parent_process::address() const { return detail::address_access::make(detail::parent_address()); }
 
 int cpu_count() { return os::usable_cpus(); }
 

@@ -123,6 +123,11 @@ public:
   /// A borrowed descriptor; readable when there is something to look at.
   virtual int poll_fd(side) = 0;
 
+  /// After closed: did the last one of that side leave in order, or did it vanish?
+  virtual bool left_in_order(side) const noexcept { return true; }
+  /// Changes the bound in items. Throws invalid_argument where the transport cannot.
+  virtual void set_maxsize(std::size_t items);
+
   /// Writes a handle of role `r` into a message; the handle in flight counts as one. Throws invalid_argument for local.
   virtual void export_handle(encoder&, role r) = 0;
 
@@ -131,6 +136,8 @@ protected:
 };
 
 std::shared_ptr<channel> make_channel(const channel_options&);
+/// The orderly end of this process: whoever waits for us at a channel learns that we left. Twice is nothing.
+void leave_channels() noexcept;
 
 /// Reads a handle that export_handle wrote; `expected_type`: the item type's hash (0: any). Throws type_mismatch,
 /// bad_frame. The role is counted already: the caller owns it.

@@ -75,6 +75,13 @@ public:
 
   /// The next descriptor, in the order of the attach calls. Throws: error{undecodable} if there is none.
   unique_fd take_attachment();
+  /// All that are left.
+  std::vector<unique_fd> take_attachments() {
+    std::vector<unique_fd> rest;
+    for (; next_attachment_ < attachments_.size(); ++next_attachment_)
+      rest.push_back(std::move(attachments_[next_attachment_]));
+    return rest;
+  }
   std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - at_); }
   /// Throws: error{undecodable} if bytes or descriptors are left.
   void finish() const {

@@ -1,0 +1,93 @@
+// Addresses and sending. Must never tell a sender that its message arrived when it did not.
+
+#include "mp/address.hpp"
+
+#include "mp/error.hpp"
+#include "os/pidfd.hpp"
+#include "os/proc.hpp"
+#include "process/mailbox_state.hpp"
+
+#include <unistd.h>
+#include <string>
+
+namespace mp {
+namespace detail {
+namespace {
+
+struct envelope {
+  const letter& what;
+  const address* introduction;  // null: the receiver knows us
+};
+
+}  // namespace
+
+template <>
+struct handle_codec<envelope> {
+  static constexpr std::uint64_t hash = hash_text("mp::envelope");
+  static void encode(encoder& e, const envelope& m) {
+    const pid_t me = ::getpid();
+    e.number(os::start_time_of(me));
+    e.number(static_cast<std::int32_t>(me));
+    e.number(static_cast<std::uint8_t>(m.introduction != nullptr));
+    if (m.introduction) handle_codec<address>::encode(e, *m.introduction);
+    e.number(static_cast<std::uint64_t>(m.what.types.size()));
+    e.raw(m.what.types.data(), m.what.types.size_bytes());
+    m.what.write(m.what.values, e);
+  }
+};
+
+bool address_state::is_alive() const noexcept {
+  return os::start_time_of(pid_) == start_time_ && !os::zombie_exit_code(pid_).has_value();
+}
+
+bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call) {
+  if (!to) throw_error(errc::closed, std::string(call) + ": the address names nobody");
+  if (until > time_point::min()) check_may_wait(call);
+  const bool first = to->introduce();
+  address own;
+  try {
+    if (first) own = mailbox{}.address();
+    channel& c = to->to().open_to_put("address", "send to it");
+    const op_status status = with_message(envelope{what, first ? &own : nullptr},
+                                          [&](const outgoing& out) { return c.put(role::sender, out, until); });
+    if (status == op_status::ok) return true;
+    if (first) to->forget_introduction();
+    if (status == op_status::timed_out) return false;
+    const std::string who = std::string(call) + ": process " + std::to_string(to->pid());
+    if (c.left_in_order(side::get)) throw_error(errc::closed, who + " has left; nothing was sent");
+    throw_error(errc::peer_died, who + " died; nothing was sent");
+  } catch (...) {
+    if (first) to->forget_introduction();
+    throw;
+  }
+}
+
+void handle_codec<address>::encode(encoder& e, const address& a) {
+  const auto& state = address_access::state(a);
+  e.number(static_cast<std::uint8_t>(state != nullptr));
+  if (!state) return;
+  e.number(static_cast<std::int32_t>(state->pid()));
+  e.number(state->start_time());
+  state->to().export_to(e, "address");
+}
+
+address handle_codec<address>::decode(decoder& d) {
+  if (!d.flag()) return {};
+  const auto pid = d.number<std::int32_t>();
+  const auto start_time = d.number<std::uint64_t>();
+  handle to = handle::import_from(d, 0, "address", [](role r, const channel_options&) { return r == role::sender; });
+  return address_access::make(std::make_shared<address_state>(std::move(to), pid, start_time));
+}
+
+}  // namespace detail
+
+pid_t address::pid() const { return state_ ? state_->pid() : 0; }
+
+bool address::is_alive() const { return state_ && state_->is_alive(); }
+
+bool operator==(const address& a, const address& b) noexcept {
+  if (!a.state_ || !b.state_) return a.state_ == b.state_;
+  return a.state_->pid() == b.state_->pid() && a.state_->start_time() == b.state_->start_time();
+}
+
+}  // namespace mp

@@ -1,0 +1,65 @@
+#pragma once
+/// @file
+/// This process's mailbox, and the addresses of others.
+///
+/// Shape:    a mailbox is a queue channel of which its owner holds everything; an address holds a sender of it. A child
+///           gets its parent's address with its task; a parent that sends to a child that has no mailbox yet makes one
+///           and hands it over the control socket. A child that made its own before uses that one no more, or, if
+///           others know it already, has what its parent sends put into it.
+/// Threads:  thread-safe.            Processes: process-bound.
+/// Source:   doc/decisions/0008-mailboxes.md.
+
+#include "mp/detail/handle.hpp"
+#include "mp/detail/mail.hpp"
+#include "mp/mailbox.hpp"
+#include "os/control.hpp"
+
+#include <deque>
+#include <mutex>
+
+namespace mp::detail {
+
+/// Another process's mailbox, or our own.
+class address_state {
+public:
+  address_state(handle to, pid_t pid, std::uint64_t start_time)
+      : to_(std::move(to)), pid_(pid), start_time_(start_time) {}
+
+  pid_t pid() const noexcept { return pid_; }
+  std::uint64_t start_time() const noexcept { return start_time_; }
+  bool is_alive() const noexcept;
+  const handle& to() const noexcept { return to_; }
+  /// True for the first caller: its message brings our address along.
+  bool introduce() noexcept { return !introduced_.exchange(true); }
+  void forget_introduction() noexcept { introduced_.store(false); }
+
+private:
+  handle to_;  // a sender
+  const pid_t pid_;
+  const std::uint64_t start_time_;
+  std::atomic<bool> introduced_{false};
+};
+
+/// A mailbox as it is handed over: an encoded handle.
+struct packed_mailbox {
+  std::vector<std::byte> bytes;
+  std::vector<unique_fd> fds;
+};
+
+/// For a start message: our own address, the same descriptors each time. Empty if there is no room for a mailbox.
+const packed_mailbox& packed_own_address() noexcept;
+/// In a child: what came with its start message.
+void set_parent_address(packed_mailbox&&, pid_t parent) noexcept;
+/// Throws error{closed}: the parent sent none.
+std::shared_ptr<address_state> parent_address();
+
+class child;
+/// The address of a child: learned from its messages, or of a mailbox that is made for it now and handed over.
+/// Throws error{closed}, error{peer_died}, error{out_of_resources}.
+std::shared_ptr<address_state> address_of_child(child& c);
+/// An address that this process learned from a message, by pid; null: none.
+std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time);
+
+inline constexpr os::control_kind mailbox_kind{static_cast<std::uint32_t>(os::control_kind::first_free)};
+
+}  // namespace mp::detail
