@@ -71,7 +71,7 @@ std::string as_text(const std::vector<named_frame>& frames) {
   });
   std::string text;
   int number = 0;
-  for (auto at = first; at != last; ++at) text += "#" + std::to_string(number++) + " " + at->text + "\n";
+  for (auto at = first; at != last; ++at) text += '#' + std::to_string(number++) + ' ' + at->text + '\n';
   return text;
 }
 
