@@ -1,11 +1,18 @@
 #pragma once
 // What the tests of channels through processes share: notes from children, facts from /proc, figures.
 
-#include "mp/core.hpp"
+#include "mp/connection.hpp"
+#include "mp/init.hpp"
+#include "mp/pipe.hpp"
+#include "mp/process.hpp"
+#include "mp/queue.hpp"
+#include "mp/this_process.hpp"
+#include "mp/wait.hpp"
 #include "support/catch.hpp"
 #include "support/fd_ledger.hpp"
 #include "support/patience.hpp"
 
+#include <signal.h>
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
