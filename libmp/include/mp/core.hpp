@@ -5,6 +5,7 @@
 /// Shape:    one header per noun; each may be included alone. tests/lint checks that all of them are here.
 /// Threads:  see each header.        Processes: see each header.
 
+#include "mp/address.hpp"          // IWYU pragma: export
 #include "mp/channel_options.hpp"  // IWYU pragma: export
 #include "mp/codec.hpp"            // IWYU pragma: export
 #include "mp/connection.hpp"       // IWYU pragma: export
@@ -13,6 +14,7 @@
 #include "mp/exit_status.hpp"      // IWYU pragma: export
 #include "mp/failure.hpp"          // IWYU pragma: export
 #include "mp/init.hpp"             // IWYU pragma: export
+#include "mp/mailbox.hpp"          // IWYU pragma: export
 #include "mp/pipe.hpp"             // IWYU pragma: export
 #include "mp/process.hpp"          // IWYU pragma: export
 #include "mp/process_options.hpp"  // IWYU pragma: export
