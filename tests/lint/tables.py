@@ -89,7 +89,7 @@ def check_faults(files):
 def check_names(files):
     """Names are promises: "<noun>: <what holds>", none twice."""
     names = test_names(files)
-    complaints = ["not of the form 'noun: what holds': " + n for n in names if not re.match(r"^[a-z_][\w &/:<>,-]*?: \S", n)]
+    complaints = ["not of the form 'noun: what holds': " + n for n in names if not re.match(r"^[A-Za-z_][\w &/:<>,-]*?: \S", n)]
     return complaints + ["stands twice: " + n for n in sorted({n for n in names if names.count(n) > 1})]
 
 

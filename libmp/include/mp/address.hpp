@@ -32,9 +32,9 @@ public:
   /// Nobody: sends throw closed.
   address() noexcept = default;
 
-  /// The number of the process, for printing; 0: nobody.
+  /// The number of the process, for printing; 0: nobody. Throws: nothing.
   pid_t pid() const;
-  /// Does the process still run? A snapshot.
+  /// Does the process still run? A snapshot. Throws: nothing.
   bool is_alive() const;
   /// The same process.
   friend bool operator==(const address& a, const address& b) noexcept;

@@ -42,6 +42,7 @@ start_method get_start_method() noexcept;
 
 /// Processors that this process may use: affinity and cgroup quotas; at least 1.
 ///
+/// Throws:   nothing but what memory that is used up throws.
 /// Threads:  safe.   Processes: about the calling one.
 int cpu_count();
 

@@ -84,6 +84,9 @@ private:
 void async_next_mail(completion_ptr<void(error_code, any_message)>, asio::cancellation_slot);
 }  // namespace detail
 
+/// Not for users: the library's way into the classes here.
+///
+/// Threads:  static functions only.   Processes: static functions only.
 struct mail_access {
   static any_message wrap(std::shared_ptr<detail::mail> m) {
     any_message a;

@@ -111,6 +111,9 @@ struct pipe_ends {
   mp::sender<T> sender;
 };
 
+/// Not for users: makes the two ends of one channel.
+///
+/// Threads:  static functions only.   Processes: static functions only.
 template <sendable T>
 struct pipe_maker {
   static pipe_ends<T> make(const pipe_options& options) {

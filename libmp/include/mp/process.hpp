@@ -140,7 +140,7 @@ public:
   [[nodiscard]] bool try_send(V&&... values) {
     return address().try_send(std::forward<V>(values)...);
   }
-  /// Lets others send to it, too. Shareable. Throws error{not_started}, error{closed}, error{out_of_resources}.
+  /// Lets others send to it, too. Shareable. Throws: error{not_started}, error{closed}, error{out_of_resources}.
   mp::address address() const;
 
 private:

@@ -32,7 +32,7 @@ class parent_process {
 public:
   pid_t pid() const noexcept { return pid_; }
   const std::string& name() const noexcept { return name_; }
-  /// False once it has ended (then the kernel is about to kill this process, too).
+  /// False once it has ended (then the kernel is about to kill this process, too). Throws: nothing.
   bool is_alive() const;
   /// A borrowed descriptor, readable (hung up) once the parent has ended; valid for the life of this process.
   int sentinel() const noexcept { return sentinel_; }
@@ -50,7 +50,7 @@ public:
   void send(V&&... values) const {
     address().send(std::forward<V>(values)...);
   }
-  /// Where to send to it. Throws error{closed}, error{out_of_resources}.
+  /// Where to send to it. Throws: error{closed}, error{out_of_resources}.
   mp::address address() const;
 
 private:
@@ -65,22 +65,24 @@ private:
 /// Runs `hook` at the orderly end of this process: before children are awaited and output is flushed; last added first.
 /// What a hook throws is dropped with a line on stderr.
 ///
+/// Throws:   nothing but what memory that is used up throws, as the next ones.
 /// Threads:  safe.   Processes: hooks are not inherited by children.
 void at_exit(std::function<void()> hook);
 
 namespace this_process {
 
 pid_t pid() noexcept;
-/// "main" in the first process.
+/// "main" in the first process. Throws: std::bad_alloc.
 std::string name();
-/// nullopt in the first process.
+/// nullopt in the first process. Throws: std::bad_alloc.
 std::optional<mp::parent_process> parent();
-/// The children that run; reaps those that have ended.
+/// The children that run; reaps those that have ended. Throws: std::bad_alloc.
 std::vector<process_info> active_children();
 /// Trips when the parent calls process::request_stop. In the first process it never trips.
 /// Throws:   error{out_of_resources}: the first call in a child starts the library's I/O thread.
 std::stop_token stop_token();
 /// Ends this process in order: at_exit hooks, children, output flushed. In the first process it is std::exit.
+/// Throws:   nothing; it does not come back.
 [[noreturn]] void exit(int code);
 
 }  // namespace this_process

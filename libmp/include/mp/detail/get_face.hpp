@@ -69,6 +69,8 @@ private:
 };
 
 /// One async_get that is under way. Its handle keeps the channel's end open until it is done.
+///
+/// Threads:  safe, it belongs to the I/O thread.   Processes: process-bound.
 template <class T, T (*Read)(incoming&&) = &from_message<T>>
 class get_operation final : public async_operation {
 public:
@@ -154,6 +156,9 @@ private:
   mutable std::optional<T> item_;
 };
 
+/// What queue, receiver and duplex_end have in common: they get.
+///
+/// Threads:  as the handle it is a part of.   Processes: as the handle it is a part of.
 template <class Derived, class T>
 class get_face {
 public:
