@@ -9,4 +9,4 @@ inline constexpr mp::transport tested = mp::transport::ring;
 inline constexpr capabilities can{.travel = true, .backlog = true, .survives_maker = true, .in_hand = true};
 }  // namespace conformance
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/process_suite.hpp"

@@ -9,4 +9,4 @@ inline constexpr mp::transport tested = mp::transport::socket;
 inline constexpr capabilities can{.travel = true, .backlog = false, .survives_maker = false, .in_hand = true};
 }  // namespace conformance
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/process_suite.hpp"

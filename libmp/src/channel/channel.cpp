@@ -33,6 +33,11 @@ imported_handle import_handle(decoder& d, std::uint64_t expected_type) {
   // The first byte of every handle that travels names its transport.
   const auto which = d.number<std::uint8_t>();
   if (which == static_cast<std::uint8_t>(transport::ring)) return ring::import_ring_handle(d, expected_type);
+  if (which == static_cast<std::uint8_t>(transport::socket)) {
+    const auto kind = d.number<std::uint8_t>();
+    if (kind == static_cast<std::uint8_t>(channel_kind::pipe)) return sock::import_pipe(d, expected_type);
+    if (kind == static_cast<std::uint8_t>(channel_kind::queue)) return sock::import_queue(d, expected_type);
+  }
   throw_error(errc::bad_frame,
               "a handle in the message names transport " + std::to_string(which) + ", which cannot travel");
 }
