@@ -22,6 +22,26 @@ bool bodies::in_use(const body_entry& e, u64 head_sequence) const {
   return sequence != no_sequence && (sequence >= head_sequence || in_hand_(sequence));
 }
 
+u32 bodies::used() const noexcept {
+  return std::min(memory_.head().bodies_used.load(std::memory_order_relaxed), max_bodies);
+}
+
+body_entry* bodies::sane(u32 body) const {
+  if (body >= used()) return nullptr;
+  body_entry& e = memory_.body(body);
+  const u32 k = e.body_class;
+  const bool fits =
+      k >= first_body_class && k <= last_body_class && e.index < body_region_bytes >> k && e.reserved <= u64{1} << k;
+  return fits ? &e : nullptr;
+}
+
+// The body behind a link of a list. A list of more steps than there are bodies is a circle.
+body_entry& bodies::checked(u32 link, u32& steps) const {
+  body_entry* e = sane(link - 1);
+  if (!e || ++steps > used()) damaged(memory_.head(), "a list of large messages is torn");
+  return *e;
+}
+
 void bodies::to_free(u32 body) noexcept {
   control& c = memory_.head();
   body_entry& e = memory_.body(body);
@@ -40,8 +60,9 @@ void bodies::to_free(u32 body) noexcept {
 void bodies::reclaim(u64 head_sequence) {
   control& c = memory_.head();
   // Bodies are committed in order, so they are drained in order; what a consumer keeps in hand waits aside in limbo.
+  u32 steps = 0;
   for (u32 link = c.body_limbo, kept = 0; link != 0;) {
-    body_entry& e = memory_.body(link - 1);
+    body_entry& e = checked(link, steps);
     const u32 next = e.next;
     if (in_use(e, head_sequence)) {
       e.next = kept;
@@ -54,7 +75,7 @@ void bodies::reclaim(u64 head_sequence) {
   }
   while (c.body_fifo_first != 0) {
     const u32 link = c.body_fifo_first;
-    body_entry& e = memory_.body(link - 1);
+    body_entry& e = checked(link, steps);
     const u64 sequence = e.sequence.load(std::memory_order_relaxed);
     if (sequence != no_sequence && sequence >= head_sequence) return;
     c.body_fifo_first = e.next;
@@ -70,7 +91,7 @@ void bodies::reclaim(u64 head_sequence) {
 
 u32 bodies::fresh(u32 body_class) {
   control& c = memory_.head();
-  if (c.bodies_used == max_bodies ||
+  if (c.bodies_used >= max_bodies ||
       body_offset(body_class, c.body_count[body_class] + 1) > body_offset(body_class + 1, 0))
     return none;
   const u32 body = c.bodies_used;
@@ -97,7 +118,9 @@ u32 bodies::acquire(u64 size, u64 head_sequence, u64 most_bytes) {
   u32 body;
   if (const u32 link = c.body_free[body_class]) {
     body = link - 1;
-    body_entry& e = memory_.body(body);
+    u32 steps = 0;
+    body_entry& e = checked(link, steps);
+    if (e.body_class != body_class) damaged(c, "a list of large messages is torn");
     if (e.reserved < need) memory_.reserve(body_offset(body_class, e.index), need);
     c.body_free[body_class] = e.next;
     c.idle_bytes -= std::min(c.idle_bytes, e.reserved);
@@ -126,7 +149,7 @@ void bodies::own(u32 body, u64 sequence) noexcept {
   e.sequence.store(sequence, std::memory_order_relaxed);
   e.writer.store(0, std::memory_order_release);
   e.next = 0;
-  if (c.body_fifo_last != 0)
+  if (c.body_fifo_last != 0 && c.body_fifo_last <= used())
     memory_.body(c.body_fifo_last - 1).next = body + 1;
   else
     c.body_fifo_first = body + 1;
@@ -142,8 +165,9 @@ void bodies::rebuild(u64 head_sequence) {
   c.idle_bytes = 0;
   for (u32& link : c.body_free) link = 0;
   std::vector<std::pair<u64, u32>> owned;
-  for (u32 body = 0; body < c.bodies_used; ++body) {
-    body_entry& e = memory_.body(body);
+  for (u32 body = 0; body < used(); ++body) {
+    u32 steps = 0;
+    body_entry& e = checked(body + 1, steps);
     if (in_use(e, head_sequence)) {
       c.body_bytes += e.reserved;
       // A body that is being filled is in no list until its writer owns or abandons it.

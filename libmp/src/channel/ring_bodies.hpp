@@ -29,12 +29,17 @@ public:
   void abandon(u32 body) noexcept;
   /// Frees what is drained, and gives pages back beyond a reserve of warm ones.
   void reclaim(u64 head_sequence);
+  /// What is known of a body; nullptr: there is none of this number, or its entry was overwritten.
+  const body_entry* find(u32 body) const { return sane(body); }
   /// Makes the derived lists anew, after the last owner of the put lock died inside.
   void rebuild(u64 head_sequence);
 
 private:
   bool in_use(const body_entry& e, u64 head_sequence) const;
   void to_free(u32 body) noexcept;
+  u32 used() const noexcept;
+  body_entry* sane(u32 body) const;
+  body_entry& checked(u32 link, u32& steps) const;
   u32 fresh(u32 body_class);
 
   memory& memory_;

@@ -30,16 +30,18 @@ struct registry {
   std::mutex mutex;
   std::map<os::file_id, std::weak_ptr<ring_channel>> channels;
 
+  u64 made_in = os::fork_generation();
+
   static registry& get() {
+    // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
     static std::atomic<registry*> instance{nullptr};
-    static std::atomic<u64> made_in{0};
-    const u64 now = os::fork_generation();
-    if (made_in.load(std::memory_order_acquire) != now) {
-      // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
-      instance.store(new registry, std::memory_order_release);
-      made_in.store(now, std::memory_order_release);
+    registry* seen = instance.load(std::memory_order_acquire);
+    if (!seen || seen->made_in != os::fork_generation()) {
+      // Two threads may come here at once: one registry wins, both use it.
+      auto fresh = std::make_unique<registry>();
+      if (instance.compare_exchange_strong(seen, fresh.get(), std::memory_order_acq_rel)) seen = fresh.release();
     }
-    return *instance.load(std::memory_order_acquire);
+    return *seen;
   }
 };
 
@@ -106,6 +108,11 @@ ring_channel::ring_channel(ring_fds fds, role first)
               c.type_hash};
   if (!register_barrier_once()) shared().fence_needed.store(1);
   presence_.join();
+  // Whoever had our slot and was killed: its account is closed before ours begins. Nobody is waited for without end.
+  if (options_.joinable && lock_get(std::chrono::steady_clock::now() + std::chrono::seconds(1))) {
+    settle_slot(presence_.self_slot(), presence_.predecessor());
+    release(shared().get_lock);
+  }
   take_fds(std::move(fds));
   raise_role(first);
 }

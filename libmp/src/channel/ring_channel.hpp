@@ -85,7 +85,8 @@ private:
 
   // -- putting (ring_put.cpp)
   bool put_fast(const outgoing& m);
-  void place_put_cursor() noexcept;
+  bool time_to_look() noexcept;
+  void place_put_cursor(position tail) noexcept;
   void tell_getters(control& c) noexcept;
   op_status put_small(role as, const outgoing& m, time_point until);
   op_status put_body(role as, const outgoing& m, time_point until);
@@ -102,7 +103,7 @@ private:
 
   // -- getting (ring_get.cpp)
   bool get_fast(deliver fn, void* context);
-  void place_get_cursor();
+  void place_get_cursor(position head) noexcept;
   op_status get_pipe(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
   op_status get_queue(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
   bool collect(cell_use& use, std::size_t most, std::vector<unique_fd>& fds, time_point until, bool& timed_out);
@@ -118,14 +119,18 @@ private:
   std::vector<unique_fd> peek_fds(const fd_prefix& want);
   void drop_fds(const fd_prefix& taken) noexcept;
   std::span<const std::byte> body_span(u64 size, u32 body);
+  std::span<const std::byte> entry_bytes(const hand_cell& cell, const hand_entry& entry);
+  void drop_orphaned_fds() noexcept;
   void trim() noexcept;
   void empty_hand(cell_use& use) noexcept;
   void note_got(u64 first, u64 count) noexcept;
+  void drop_uncommitted_got() noexcept;
   cell_use& my_cell();
 
   // -- counting what is done (ring_join.cpp)
   u64 got_by(u32 slot) const noexcept;
   void settle_slot(u32 slot, identity owner) noexcept;
+  u64 all_done() const noexcept;
   void settle_dead() noexcept;
   u64 unfinished() const noexcept;
 
@@ -144,7 +149,7 @@ private:
   u64 fork_generation_;
   u64 serial_;     // of this object in this process; names it in thread-local tables
   control* fast_;  // = &memory_.head()
-  u32 puts_since_look_ = 0;
+  std::atomic<u32> puts_since_look_{0};
   // A pipe's ends remember where they are: the common operation reads nothing that the other side writes.
   struct {
     std::byte* at = nullptr;

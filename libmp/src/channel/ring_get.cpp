@@ -83,12 +83,9 @@ op_status ring_channel::get(role as, std::size_t most, deliver fn, void* context
 
 std::span<const std::byte> ring_channel::body_span(u64 size, u32 body) {
   control& c = shared();
-  if (body >= c.bodies_used || size > max_message || size > u64{1} << memory_.body(body).body_class) {
-    c.poisoned.store(1, std::memory_order_relaxed);
-    detail::throw_error(errc::bad_frame,
-                        "the shared memory of a channel was overwritten: a large message lies nowhere");
-  }
-  return {memory_.body_bytes(memory_.body(body)), size};
+  const body_entry* entry = bodies_.find(body);
+  if (!entry || size > entry->reserved) damaged(c, "a large message lies nowhere");
+  return {memory_.body_bytes(*entry), size};
 }
 
 // -- a pipe: one reader, no lock -------------------------------------------------------------------------------------
@@ -132,12 +129,11 @@ inline bool ring_channel::get_fast(deliver fn, void* context) {
 }
 
 // After a commit the slow way: where the fast way goes on.
-void ring_channel::place_get_cursor() {
+void ring_channel::place_get_cursor(position head) noexcept {
   get_cursor_ = {};
-  const control& c = shared();
-  const position head = c.head.load(std::memory_order_relaxed);
   if (count_mask - count_of(head) <= extent_bytes / sizeof(record_header)) return;
-  get_cursor_ = {head, head, reader_.where(offset_of(head)), extent_bytes - offset_of(head) % extent_bytes};
+  if (const std::byte* at = reader_.where(offset_of(head)))
+    get_cursor_ = {head, head, at, extent_bytes - offset_of(head) % extent_bytes};
 }
 
 op_status ring_channel::get_pipe(role as, std::size_t most, deliver fn, void* context, time_point until,
@@ -179,7 +175,7 @@ op_status ring_channel::get_pipe(role as, std::size_t most, deliver fn, void* co
         shared.get_sequence = id + 1;
         shared.head.store(r.after, std::memory_order_release);
         if (has_fds) self.drop_fds(r.fds);
-        self.place_get_cursor();
+        self.place_get_cursor(r.after);
         if (is_body) self.trim();
         self.after_get(r.new_extent || is_body || has_fds || shared.maxsize != 0);
       }
@@ -200,6 +196,7 @@ bool ring_channel::lock_get(time_point until) {
     case lock_result::taken_over: break;
   }
   hands_.drop_uncommitted(head_sequence());
+  if (options_.joinable) drop_uncommitted_got();
   return true;
 }
 
@@ -288,6 +285,13 @@ bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_f
   return true;
 }
 
+std::span<const std::byte> ring_channel::entry_bytes(const hand_cell& cell, const hand_entry& entry) {
+  if (entry.body != 0) return body_span(entry.size, entry.body - 1);
+  if (entry.size > cell_data_bytes || entry.offset > cell_data_bytes - entry.size)
+    damaged(shared(), "what a consumer has in hand lies nowhere");
+  return {cell.data + entry.offset, entry.size};
+}
+
 void ring_channel::hand_out(cell_use& use, deliver fn, void* context, std::vector<unique_fd>& fds, std::size_t most,
                             std::size_t& taken) {
   const hand_cell& cell = memory_.cell(use.cell);
@@ -295,8 +299,7 @@ void ring_channel::hand_out(cell_use& use, deliver fn, void* context, std::vecto
     const hand_entry entry = cell.entries[use.given++];
     incoming item;
     item.id = entry.sequence;
-    item.bytes = entry.body != 0 ? body_span(entry.size, entry.body - 1)
-                                 : std::span<const std::byte>(cell.data + entry.offset, entry.size);
+    item.bytes = entry_bytes(cell, entry);
     item.fds = std::move(fds);
     ++taken;
     fn(context, std::move(item));
@@ -312,56 +315,48 @@ bool ring_channel::redeliver(cell_use& use, time_point until) {
   const release_on_exit guard{&shared().get_lock};
   const u32 lost = hands_.find_lost();
   if (lost == hands::none) return false;
-  if (use.cell == hands::none) use.cell = hands_.claim();
-  hand_cell &from = memory_.cell(lost), &to = memory_.cell(use.cell);
-  const u32 count = std::min(from.count.load(std::memory_order_acquire), hand_entries);
+  const hand_cell& cell = memory_.cell(lost);
+  const identity dead = cell.owner.load(std::memory_order_relaxed);
+  // What comes again is not done; what else the dead consumer got, is. Counted while the cell is still its.
+  if (options_.joinable && presence_.is_last(dead)) settle_slot(slot_of(dead), dead);
+  if (use.cell != hands::none) hands_.give_back(std::exchange(use.cell, hands::none));
+  hands_.adopt(lost);
+  use.cell = lost;
+  use.count = std::min(cell.count.load(std::memory_order_acquire), hand_entries);
   use.bodies = true;
-  std::memcpy(to.entries, from.entries, sizeof to.entries);
-  std::memcpy(to.data, from.data, sizeof to.data);
-  if (options_.joinable) note_got(no_sequence, count);
-  // Ours first, then no longer theirs: killed between the two, the items are delivered twice, never lost.
-  to.count.store(count, std::memory_order_release);
-  from.count.store(0, std::memory_order_release);
-  use.count = count;
+  if (options_.joinable) note_got(no_sequence, use.count);
+  hands_.sign(lost);
   return true;
 }
 
+// The taker has the dead consumer's cell while it is told: killed meanwhile, the items are told again by another taker.
 void ring_channel::take_lost(deliver_lost fn, void* context) {
   check_process();
   if (is_pipe() || options_.on_consumer_death == on_death::redeliver) return;
   for (;;) {
-    if (hands_.find_lost() == hands::none) return;
-    if (!lock_get(time_point::max())) return;
-    std::vector<std::byte> copy(sizeof(hand_cell));
+    if (hands_.find_lost() == hands::none || !lock_get(time_point::max())) return;
+    struct give_back {
+      hands& of;
+      u32 cell, told = 0;
+      identity dead = 0;
+      ~give_back() {
+        if (cell != hands::none) of.give_back_told(cell, told, dead);
+      }
+    } taken{hands_, hands::none};
     {
       const release_on_exit guard{&shared().get_lock};
       const u32 lost = hands_.find_lost();
       if (lost == hands::none) return;
-      hand_cell& cell = memory_.cell(lost);
-      std::memcpy(copy.data(), &cell, sizeof cell);
-      hand_entry* entries = reinterpret_cast<hand_cell*>(copy.data())->entries;
-      const u32 count = std::min(cell.count.load(std::memory_order_acquire), hand_entries);
-      // Large messages are copied out before the cell lets go of them.
-      for (u32 i = 0; i < count; ++i) {
-        if (entries[i].body == 0) continue;
-        const std::span<const std::byte> bytes = body_span(entries[i].size, entries[i].body - 1);
-        entries[i].offset = static_cast<u32>(copy.size() / page_bytes);
-        const std::size_t at = copy.size();
-        copy.resize(at + (bytes.size() + page_bytes - 1) / page_bytes * page_bytes);
-        entries = reinterpret_cast<hand_cell*>(copy.data())->entries;
-        std::memcpy(copy.data() + at, bytes.data(), bytes.size());
-      }
-      cell.count.store(0, std::memory_order_release);
-      cell.owner.store(0, std::memory_order_release);
+      taken.dead = memory_.cell(lost).owner.load(std::memory_order_relaxed);
+      hands_.adopt(lost);
+      taken.cell = lost;
     }
-    const auto* cell = reinterpret_cast<const hand_cell*>(copy.data());
-    const u32 count = std::min(cell->count.load(std::memory_order_relaxed), hand_entries);
-    for (u32 i = 0; i < count; ++i) {
-      const hand_entry& entry = cell->entries[i];
-      const std::byte* at = entry.body != 0 ? copy.data() + entry.offset * page_bytes : cell->data + entry.offset;
-      fn(context, {{{at, entry.size}, {}, entry.sequence},
-                   cell->pid,
-                   std::string(cell->name, strnlen(cell->name, sizeof cell->name))});
+    const hand_cell& cell = memory_.cell(taken.cell);
+    while (taken.told < std::min(cell.count.load(std::memory_order_acquire), hand_entries)) {
+      const hand_entry entry = cell.entries[taken.told++];
+      fn(context, {{entry_bytes(cell, entry), {}, entry.sequence},
+                   cell.pid,
+                   std::string(cell.name, strnlen(cell.name, sizeof cell.name))});
     }
   }
 }
@@ -398,6 +393,8 @@ op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
   if (c.get_cpu.load(std::memory_order_relaxed) != cpu) c.get_cpu.store(cpu, std::memory_order_relaxed);
   if (until > time_point::min() && spin([&] { return !is_empty(); }, c.put_cpu.load(std::memory_order_relaxed), until))
     return op_status::ok;
+  if (c.nonce != 0) [[unlikely]]
+    drop_orphaned_fds();
   if (get_ended(as, own_cell))
     return is_empty() ? how_get_ended() : op_status::ok;  // the last item came before the end
   if (until <= std::chrono::steady_clock::now()) return is_empty() ? op_status::timed_out : op_status::ok;
@@ -454,6 +451,24 @@ std::vector<unique_fd> ring_channel::peek_fds(const fd_prefix& want) {
     std::byte dropped;  // nobody committed it, or a dead consumer took it
     ::recv(get_socket_.get(), &dropped, 1, MSG_DONTWAIT);
   }
+}
+
+// Descriptors in front of an empty queue: their put was killed before its commit. One of them may be a handle of another
+// channel, which would never end while it lies here.
+void ring_channel::drop_orphaned_fds() noexcept {
+  u64 nonce = 0;
+  const auto has_some = [&] {
+    return ::recv(get_socket_.get(), &nonce, sizeof nonce, MSG_PEEK | MSG_DONTWAIT) == sizeof nonce;
+  };
+  if (is_pipe() || !is_empty() || !has_some()) return;
+  try {
+    // A put that is under way holds the lock, a dead one's lock is taken over.
+    if (!lock_put(time_point::min())) return;
+  } catch (...) {
+    return;
+  }
+  const release_on_exit guard{&shared().put_lock};
+  while (is_empty() && has_some()) ::recv(get_socket_.get(), &nonce, sizeof nonce, MSG_DONTWAIT);
 }
 
 void ring_channel::drop_fds(const fd_prefix& taken) noexcept {

@@ -34,11 +34,24 @@ u32 hands::claim() {
     memory_.cell(at).owner.store(0, std::memory_order_relaxed);
     c.cells_used.store(most + 1, std::memory_order_release);
   }
-  hand_cell& mine = memory_.cell(at);
+  sign(at);
+  adopt(at);
+  return at;
+}
+
+void hands::sign(u32 cell) noexcept {
+  hand_cell& mine = memory_.cell(cell);
   mine.pid = ::getpid();
   ::prctl(PR_GET_NAME, mine.name);
-  mine.owner.store(presence_.self(), std::memory_order_release);
-  return at;
+}
+
+void hands::give_back_told(u32 cell, u32 told, identity dead) noexcept {
+  hand_cell& mine = memory_.cell(cell);
+  const u32 count = std::min(mine.count.load(std::memory_order_acquire), hand_entries);
+  if (told >= count) return give_back(cell);
+  std::copy(mine.entries + told, mine.entries + count, mine.entries);
+  mine.count.store(count - told, std::memory_order_release);
+  mine.owner.store(dead, std::memory_order_release);
 }
 
 void hands::give_back(u32 cell) noexcept {

@@ -21,6 +21,13 @@ public:
   /// The cell's thread is done with what it has.
   void clear(u32 cell) noexcept { memory_.cell(cell).count.store(0, std::memory_order_release); }
   void give_back(u32 cell) noexcept;
+  /// Makes a dead consumer's cell ours, by one store: killed in front of it, the items are still the dead's; behind it,
+  /// we are the dead.
+  void adopt(u32 cell) noexcept { memory_.cell(cell).owner.store(presence_.self(), std::memory_order_release); }
+  /// The cell is now this thread's: whoever finds it after our death shall read our name.
+  void sign(u32 cell) noexcept;
+  /// The first `told` items of an adopted cell are done with. What is left goes back to `dead`, to be told later.
+  void give_back_told(u32 cell, u32 told, identity dead) noexcept;
 
   /// Is this record in anybody's hand? Also without the lock (by the put side, for bodies).
   bool holds(u64 sequence) const;

@@ -4,19 +4,10 @@
 
 #include "mp/error.hpp"
 
+#include <bitset>
 #include <cstring>
-#include <vector>
 
 namespace mp::ring {
-namespace {
-
-[[noreturn]] void damaged(control& c, const char* what) {
-  c.poisoned.store(1, std::memory_order_relaxed);
-  detail::throw_error(errc::bad_frame, std::string("the shared memory of a channel was overwritten: ") + what +
-                                           "; the channel is of no use any more, others are not affected");
-}
-
-}  // namespace
 
 room log_writer::find(u64 bytes, u64 most_log_bytes) {
   const u64 offset = offset_of(memory_.head().tail.load(std::memory_order_relaxed));
@@ -25,7 +16,7 @@ room log_writer::find(u64 bytes, u64 most_log_bytes) {
     return find_elsewhere(offset, most_log_bytes);
   const u32 extent = static_cast<u32>(offset / extent_bytes);
   if (extent != cached_extent_) [[unlikely]] {
-    if (extent >= memory_.head().extents_used) damaged(memory_.head(), "its write position is out of range");
+    if (extent >= memory_.extents()) damaged(memory_.head(), "its write position is out of range");
     cached_at_ = memory_.extent(extent);
     cached_extent_ = extent;
   }
@@ -36,7 +27,7 @@ room log_writer::find(u64 bytes, u64 most_log_bytes) {
 room log_writer::find_elsewhere(u64 offset, u64 most_log_bytes) {
   control& c = memory_.head();
   const u32 here = static_cast<u32>(offset / extent_bytes);
-  if (here >= c.extents_used) damaged(c, "its write position is out of range");
+  if (here >= memory_.extents()) damaged(c, "its write position is out of range");
   // Acquire: what the reader copied out of the extents behind it is done (pairs with its store of head).
   const u32 reader = extent_of(c.head.load(std::memory_order_acquire));
   u32 next = memory_.next(here).load(std::memory_order_relaxed);
@@ -47,7 +38,7 @@ room log_writer::find_elsewhere(u64 offset, u64 most_log_bytes) {
     shrink(here, reader);
     next = memory_.next(here).load(std::memory_order_relaxed);
   }
-  if (next >= c.extents_used) damaged(c, "a link of its log is out of range");
+  if (next >= memory_.extents()) damaged(c, "a link of its log is out of range");
   // Not visible before the commit of the record behind it: `tail` still stands here.
   const record_header jump{next, record_kind::jump, 0, record_mark};
   std::memcpy(memory_.extent(here) + offset % extent_bytes, &jump, sizeof jump);
@@ -62,10 +53,11 @@ bool log_writer::grow(u32 after, u64 most_log_bytes) {
   u32 fresh;
   if (c.free_extent != 0) {
     fresh = c.free_extent - 1;
+    if (fresh >= memory_.extents()) damaged(c, "a link of its free memory is out of range");
     memory_.reserve(log_offset + fresh * extent_bytes, extent_bytes);
     c.free_extent = memory_.next(fresh).load(std::memory_order_relaxed);
   } else {
-    if (c.extents_used == max_extents) return false;
+    if (c.extents_used >= max_extents) return false;
     fresh = c.extents_used;
     memory_.reserve(log_offset + fresh * extent_bytes, extent_bytes);
     if (fresh % (page_bytes / sizeof(u32)) == 0) memory_.reserve(next_offset + fresh * sizeof(u32), sizeof(u32));
@@ -83,7 +75,7 @@ bool log_writer::grow(u32 after, u64 most_log_bytes) {
 void log_writer::shrink(u32 after, u32 reader) noexcept {
   control& c = memory_.head();
   const u32 victim = memory_.next(after).load(std::memory_order_relaxed);
-  if (victim >= c.extents_used || victim == reader || victim < base_extents) return;
+  if (victim >= memory_.extents() || victim == reader || victim < base_extents) return;
   memory_.next(after).store(memory_.next(victim).load(std::memory_order_relaxed), std::memory_order_release);
   --c.circle_extents;
   memory_.release(log_offset + victim * extent_bytes, extent_bytes);
@@ -93,16 +85,17 @@ void log_writer::shrink(u32 after, u32 reader) noexcept {
 
 void log_writer::rebuild() {
   control& c = memory_.head();
-  std::vector<bool> in_circle(c.extents_used);
+  const u32 extents = memory_.extents();
+  std::bitset<max_extents> in_circle;  // 8 KiB, no allocation that could fail
   const u32 start = extent_of(c.tail.load(std::memory_order_relaxed));
   u32 length = 0;
-  for (u32 at = start; at < c.extents_used && !in_circle[at]; at = memory_.next(at).load(std::memory_order_relaxed)) {
+  for (u32 at = start; at < extents && !in_circle[at]; at = memory_.next(at).load(std::memory_order_relaxed)) {
     in_circle[at] = true;
     ++length;
   }
   c.circle_extents = length;
   c.free_extent = 0;
-  for (u32 extent = 0; extent < c.extents_used; ++extent) {
+  for (u32 extent = 0; extent < extents; ++extent) {
     if (in_circle[extent]) continue;
     memory_.next(extent).store(c.free_extent, std::memory_order_relaxed);
     c.free_extent = extent + 1;

@@ -61,8 +61,10 @@ public:
   /// The record at `head`, which must be in front of `tail`. Throws error{bad_frame}: bytes that no writer of ours
   /// left.
   record at(position head);
-  /// Where this offset is mapped.
-  const std::byte* where(u64 offset) { return locate(offset, 0); }
+  /// Where this offset is mapped, if it lies in the extent of the last at(); else nullptr.
+  const std::byte* where(u64 offset) const noexcept {
+    return offset / extent_bytes == cached_extent_ ? cached_at_ + offset % extent_bytes : nullptr;
+  }
 
 private:
   const std::byte* locate(u64 offset, u64 bytes);

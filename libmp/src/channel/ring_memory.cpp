@@ -15,6 +15,12 @@ constexpr u64 round_up(u64 n, u64 to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 
+void damaged(control& c, const char* what) {
+  c.poisoned.store(1, std::memory_order_relaxed);
+  detail::throw_error(errc::bad_frame, std::string("the shared memory of a channel was overwritten: ") + what +
+                                           "; the channel is of no use any more, others are not affected");
+}
+
 memory::memory(unique_fd fd, bool create) : fd_(std::move(fd)) {
   if (create) {
     reserve(control_offset, participants_offset + page_bytes);  // control, the first participants

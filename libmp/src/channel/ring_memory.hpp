@@ -16,6 +16,9 @@
 
 namespace mp::ring {
 
+/// Bytes that no participant of ours writes were found. Marks the channel and throws error{bad_frame}.
+[[noreturn]] void damaged(control&, const char* what);
+
 class memory {
 public:
   /// Takes the memfd. `create` reserves the first pages; else the memory is checked: seals, size, magic, version.
@@ -27,6 +30,8 @@ public:
   int fd() const noexcept { return fd_.get(); }
 
   control& head() const noexcept { return *control_; }
+  /// How many extents there are; never more than can be.
+  u32 extents() const noexcept { return control_->extents_used < max_extents ? control_->extents_used : max_extents; }
   participant& slot(u32 index) const noexcept { return participants_[index]; }
   std::atomic<u32>& next(u32 extent) const noexcept { return next_[extent]; }
   /// Maps what is needed on first use. Throws error{out_of_resources}.

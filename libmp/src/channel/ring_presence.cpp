@@ -56,6 +56,7 @@ void presence::occupy(u32 slot) {
   for (u32 seen = used.load(); seen <= slot && !used.compare_exchange_weak(seen, slot + 1);) {
   }
   const u32 epoch = mine.epoch.load(std::memory_order_relaxed) + 1;
+  predecessor_ = make_identity(epoch - 1, slot);
   mine.epoch.store(epoch, std::memory_order_release);
   self_ = make_identity(epoch, slot);
 }

@@ -17,6 +17,8 @@ inline constexpr u32 epoch_mask = (1u << 20) - 1;
 constexpr identity make_identity(u32 epoch, u32 slot) noexcept {
   return (epoch & epoch_mask) << slot_bits | (slot + 1);
 }
+/// An identity that no process ever has: whoever asks learns that its owner is dead.
+inline constexpr identity nobody_alive = slot_mask;
 constexpr u32 slot_of(identity id) noexcept { return (id & slot_mask) - 1; }
 
 class presence {
@@ -35,6 +37,15 @@ public:
   /// all its descriptors still runs. Costs a system call or two.
   bool is_dead(identity id) const noexcept;
 
+  /// Has nobody taken this identity's slot since?
+  bool is_last(identity id) const noexcept {
+    const u32 slot = slot_of(id);
+    return slot < max_participants &&
+           make_identity(memory_.slot(slot).epoch.load(std::memory_order_acquire), slot) == id;
+  }
+  /// Who had our slot before us: 0 or somebody dead.
+  identity predecessor() const noexcept { return predecessor_; }
+
   void hold(u64 byte, bool held) noexcept;
   bool others_hold(u64 byte) const noexcept { return os::locked_by_other(memory_.fd(), byte); }
 
@@ -43,7 +54,7 @@ private:
   void occupy(u32 slot);
 
   memory& memory_;
-  identity self_ = 0;
+  identity self_ = 0, predecessor_ = 0;
 };
 
 }  // namespace mp::ring

@@ -17,6 +17,13 @@ constexpr u32 puts_per_look = 256;
 
 }  // namespace
 
+// Threads that put at once may lose a count: it is only about how often.
+inline bool ring_channel::time_to_look() noexcept {
+  const u32 puts = puts_since_look_.load(std::memory_order_relaxed) + 1;
+  puts_since_look_.store(puts, std::memory_order_relaxed);
+  return puts >= puts_per_look;
+}
+
 op_status ring_channel::put(role as, const outgoing& m, time_point until) {
   if (put_fast(m)) return op_status::ok;
   check_process();
@@ -27,8 +34,8 @@ op_status ring_channel::put(role as, const outgoing& m, time_point until) {
     detail::throw_error(errc::too_large,
                         "a message with " + std::to_string(m.fds.size()) + " descriptors: at most 253 travel at once");
   if (shared().shut.load(std::memory_order_relaxed)) return op_status::closed;
-  if (++puts_since_look_ >= puts_per_look) {
-    puts_since_look_ = 0;
+  if (time_to_look()) {
+    puts_since_look_.store(0, std::memory_order_relaxed);
     if (put_ended(as) && !(as == role::whole && has_room())) return how_put_ended();
   } else if (is_pipe() && shared().reader_left.load(std::memory_order_relaxed)) {
     return how_put_ended();
@@ -49,10 +56,14 @@ bool ring_channel::lock_put(time_point until) {
     case lock_result::taken_over: break;
   }
   // The dead owner's message is invisible (or whole); only the derived lists may be torn.
-  release_on_exit guard{&shared().put_lock};
-  writer_.rebuild();
-  bodies_.rebuild(head_sequence());
-  guard.word = nullptr;
+  try {
+    writer_.rebuild();
+    bodies_.rebuild(head_sequence());
+  } catch (...) {
+    // The lists are still torn. The lock stays with nobody who lives: whoever comes next takes it over and tries again.
+    shared().put_lock.store(nobody_alive, std::memory_order_release);
+    throw;
+  }
   return true;
 }
 
@@ -89,7 +100,7 @@ inline bool ring_channel::put_fast(const outgoing& m) {
   const u64 total = sizeof(record_header) + padded(m.size);
   control& c = *fast_;
   if (total > put_cursor_.left || m.bytes.size() != m.size || m.size == 0 || !m.fds.empty()) return false;
-  if (!is_ours() || ++puts_since_look_ >= puts_per_look) return false;
+  if (!is_ours() || time_to_look()) return false;
   if (c.shut.load(std::memory_order_relaxed) | c.reader_left.load(std::memory_order_relaxed)) return false;
   const record_header header{static_cast<u32>(m.size), record_kind::small, 0, record_mark};
   std::memcpy(put_cursor_.at, &header, sizeof header);
@@ -103,12 +114,12 @@ inline bool ring_channel::put_fast(const outgoing& m) {
 }
 
 // After a commit the slow way: where the fast way goes on.
-void ring_channel::place_put_cursor() noexcept {
+void ring_channel::place_put_cursor(position tail) noexcept {
+  if (!is_pipe()) return;
   put_cursor_ = {};
   const control& c = shared();
-  const position tail = c.tail.load(std::memory_order_relaxed);
   // Left alone: item bounds (they need the reader's count) and the moment when the count wraps into the offset.
-  if (!is_pipe() || c.maxsize != 0 || count_mask - count_of(tail) <= extent_bytes / sizeof(record_header)) return;
+  if (c.maxsize != 0 || count_mask - count_of(tail) <= extent_bytes / sizeof(record_header)) return;
   put_cursor_ = {writer_.at(offset_of(tail)), extent_bytes - offset_of(tail) % extent_bytes - sizeof(record_header),
                  tail};
 }
@@ -150,7 +161,7 @@ bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> byte
   c.put_sequence = extend(count_of(tail), c.put_sequence) + 1;
   if (!m.fds.empty()) [[unlikely]]
     c.fds_put.fetch_add(1, std::memory_order_relaxed);
-  place_put_cursor();
+  place_put_cursor(make_position(r.offset + total, count_of(tail) + 1));
   return true;
 }
 
@@ -187,18 +198,13 @@ op_status ring_channel::put_body(role as, const outgoing& m, time_point until) {
   const u64 most = c.max_bytes;
   u32 body = bodies::none;
   const auto abandon = [&]() noexcept {
-    if (acquire(c.put_lock, presence_) == lock_result::taken_over) {
+    try {
+      lock_put(time_point::max());
       const release_on_exit guard{&c.put_lock};
-      try {
-        writer_.rebuild();
-        bodies_.rebuild(head_sequence());
-      } catch (...) {
-      }
       bodies_.abandon(body);
-      return;
+    } catch (...) {
+      memory_.body(body).writer.store(0, std::memory_order_release);  // in no list: the next rebuild finds it
     }
-    const release_on_exit guard{&c.put_lock};
-    bodies_.abandon(body);
   };
   for (;;) {
     const position head = c.head.load(std::memory_order_relaxed);
