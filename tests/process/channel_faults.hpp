@@ -61,6 +61,10 @@ std::string outcome_of(F&& f) {
 /// Stays until it is killed: children do not outlive their parent.
 inline void stay() { mp::this_process::parent()->join(); }
 
+/// What carries channels to other processes: each of these tests runs over every one.
+inline constexpr mp::transport carriers[] = {mp::transport::ring, mp::transport::socket};
+inline constexpr mp::transport all_transports[] = {mp::transport::ring, mp::transport::socket, mp::transport::local};
+
 inline const char* name_of(mp::transport t) {
   return t == mp::transport::ring ? "ring" : t == mp::transport::socket ? "socket" : "local";
 }

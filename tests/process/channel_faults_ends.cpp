@@ -55,7 +55,7 @@ void answer_one_and_stay(mp::duplex_end<result, request> end, mp::sender<note> n
 }  // namespace
 
 TEST_CASE("queue: every blocked get ends with closed after the last item when all producers die", "[queue][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   constexpr int producers = 2, consumers = 3, items = 100;
@@ -99,7 +99,7 @@ TEST_CASE("queue: every blocked get ends with closed after the last item when al
 }
 
 TEST_CASE("queue: every put into a full queue ends with closed when all consumers die", "[queue][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   constexpr int producers = 3, consumers = 2;
@@ -160,7 +160,7 @@ TEST_CASE("queue: a put waits on as long as somebody who could get is alive", "[
 
 TEST_CASE("pipe: a blocked side ends with peer_died when the other is killed, with closed when it leaves",
           "[pipe][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
@@ -205,7 +205,7 @@ TEST_CASE("pipe: a blocked side ends with peer_died when the other is killed, wi
 }
 
 TEST_CASE("pipe: a result arrives although its worker was killed with an unread request", "[pipe][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   int lost = 0;
@@ -223,7 +223,7 @@ TEST_CASE("pipe: a result arrives although its worker was killed with an unread 
     const std::string got = outcome_of([&] { CHECK(mine.get() == "first, done"); });
     if (got != "nothing") ++lost;
     CHECK_ERRC(mine.get_for(patience), peer_died);
-    CHECK_ERRC(mine.put("nobody is there"), peer_died);
+    CHECK(outcome_of([&] { mine.put("nobody is there"); }) == "peer_died");
   }
   CHECK(lost == 0);
   CHECK_CLEAN(ledger);

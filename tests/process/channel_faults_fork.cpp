@@ -37,7 +37,7 @@ std::optional<mp::errc> code_of(const std::function<void()>& f) {
 
 TEST_CASE("process: a function that forks and returns twice gives its result once", "[process][queue][faults]") {
   const mp::start_method method = GENERATE(mp::start_method::forkserver, mp::start_method::spawn);
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(static_cast<int>(method), name_of(over));
   const fd_ledger ledger;
   {
@@ -59,7 +59,7 @@ TEST_CASE("process: a function that forks and returns twice gives its result onc
 
 TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and destroying them there harms nobody",
           "[queue][pipe][connection][process][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket, mp::transport::local);
+  const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
@@ -145,7 +145,7 @@ TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and
 
 TEST_CASE("handles: every use after close throws closed, and close again is fine",
           "[queue][pipe][connection][process][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket, mp::transport::local);
+  const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
@@ -154,7 +154,7 @@ TEST_CASE("handles: every use after close throws closed, and close again is fine
     auto [in, out] = mp::pipe<int>({.transport = over});
     auto [left, right] = mp::duplex_pipe<int, int>({.transport = over});
     auto [here, there] = mp::connection::pair({.transport = over});
-    mp::process ended{fork_and_return_twice, mp::sender<int>(), mp::sender<note>(), mp::unique_fd()};
+    mp::process ended{stay};
     for (int twice = 0; twice < 2; ++twice) {
       q.close();
       joinable.close();

@@ -67,7 +67,7 @@ void put_one_large(std::uint64_t seed, std::size_t bytes, mp::sender<words> out)
 
 TEST_CASE("pipe: a sender killed in a large message leaves nothing of it, and gives its memory back",
           "[pipe][faults][large]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   const std::size_t bytes = long_form() ? 1_GiB : 128_MiB;
@@ -114,7 +114,7 @@ TEST_CASE("pipe: a sender killed in a large message leaves nothing of it, and gi
 
 TEST_CASE("pipe: a sender of a large message ends with peer_died when its receiver is killed",
           "[pipe][faults][large]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   const std::size_t bytes = long_form() ? 1_GiB : 128_MiB;
@@ -144,7 +144,7 @@ TEST_CASE("pipe: a sender of a large message ends with peer_died when its receiv
 }
 
 TEST_CASE("pipe: a message of gigabytes arrives bit by bit, and delays nobody else", "[pipe][faults][large]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const std::size_t bytes = long_form() ? 3_GiB : 192_MiB;
   if (available_memory() < 4 * bytes + 1_GiB) MP_SKIP("a message of " << (bytes >> 20) << " MiB needs more memory");

@@ -82,6 +82,7 @@ TEST_CASE("queue: a stopped consumer is not taken for dead, and the others keep 
   const fd_ledger ledger;
   {
     mp::queue<int> q({.maxsize = 3, .on_consumer_death = mode});
+    const mp::sender<int> stays_open = q.sender();
     mp::queue<note> notes;
     mp::queue<int> gate;
     mp::process holding = mp::process{hold_one_then_count, q.receiver(), gate.receiver(), notes.sender()}.start();
@@ -120,7 +121,7 @@ TEST_CASE("queue: a stopped consumer is not taken for dead, and the others keep 
 
 TEST_CASE("queue: processes that are stopped at random moments lose and double nothing, and break no deadline",
           "[queue][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   constexpr int producers = 2, passers = 2;
@@ -182,7 +183,7 @@ TEST_CASE("queue: processes that are stopped at random moments lose and double n
 
 TEST_CASE("pipe: a writer whose reader does not read waits without using the processor, and nothing is lost",
           "[pipe][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   constexpr std::int64_t count = 50'000;
@@ -215,7 +216,7 @@ TEST_CASE("pipe: a writer whose reader does not read waits without using the pro
 
 TEST_CASE("queue: hundreds of descriptors under way hold their sender back, and each arrives with its item",
           "[queue][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket);
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   constexpr int count = 300;

@@ -155,7 +155,7 @@ const std::map<std::string, mp::duration> longer_than_any{
 
 TEST_CASE("waits: a thousand handled signals a second are not seen by any call that waits",
           "[queue][pipe][process][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket, mp::transport::local);
+  const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
@@ -171,7 +171,7 @@ TEST_CASE("waits: a thousand handled signals a second are not seen by any call t
 }
 
 TEST_CASE("waits: a limit of nothing or less, or a moment that is past, tries once", "[queue][pipe][process][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket, mp::transport::local);
+  const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
@@ -212,7 +212,7 @@ TEST_CASE("waits: a limit of nothing or less, or a moment that is past, tries on
 }
 
 TEST_CASE("waits: a limit that is longer than any clock waits until the fact comes", "[queue][pipe][process][faults]") {
-  const mp::transport over = GENERATE(mp::transport::ring, mp::transport::socket, mp::transport::local);
+  const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
   const fd_ledger ledger;
   {
