@@ -53,8 +53,10 @@ public:
   explicit running(A&&... a) : process_(std::forward<A>(a)...) {
     process_.start();
   }
-  running(running&&) = default;
+  running(running&& other) noexcept : process_(std::move(other.process_)), owns_(std::exchange(other.owns_, false)) {}
+  running& operator=(running&&) = delete;
   ~running() {
+    if (!owns_) return;
     if (!process_.is_alive()) std::fputs("a child ended before the measurement did\n", stderr);
     process_.kill();
     process_.join();
@@ -62,6 +64,7 @@ public:
 
 private:
   mp::process process_;
+  bool owns_ = true;
 };
 
 double one_to_one() {
