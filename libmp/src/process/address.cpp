@@ -2,7 +2,9 @@
 
 #include "mp/address.hpp"
 
+#include "mp/detail/async.hpp"
 #include "mp/error.hpp"
+#include "mp/mailbox.hpp"
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "process/mailbox_state.hpp"

@@ -1,7 +1,7 @@
 // The child's set-up. Must be over, and have been reported, before a byte of the call is decoded.
 
 #include "process/child_setup.hpp"
-#include "process/mailbox_state.hpp"
+#include "process/mailbox_link.hpp"
 
 #include "os/stdio_numbers.hpp"
 #include "process/surroundings.hpp"

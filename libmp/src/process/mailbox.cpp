@@ -14,6 +14,7 @@
 
 #include <unistd.h>
 #include <atomic>
+#include <deque>
 #include <map>
 #include <string>
 #include <unordered_map>

@@ -10,12 +10,11 @@
 /// Source:   doc/decisions/0008-mailboxes.md.
 
 #include "mp/detail/handle.hpp"
-#include "mp/detail/mail.hpp"
-#include "mp/mailbox.hpp"
 #include "os/control.hpp"
+#include "process/mailbox_link.hpp"
 
-#include <deque>
-#include <mutex>
+#include <atomic>
+#include <cstdint>
 
 namespace mp::detail {
 
@@ -40,23 +39,6 @@ private:
   std::atomic<bool> introduced_{false};
 };
 
-/// A mailbox as it is handed over: an encoded handle.
-struct packed_mailbox {
-  std::vector<std::byte> bytes;
-  std::vector<unique_fd> fds;
-};
-
-/// For a start message: our own address, the same descriptors each time. Empty if there is no room for a mailbox.
-const packed_mailbox& packed_own_address() noexcept;
-/// In a child: what came with its start message.
-void set_parent_address(packed_mailbox&&, pid_t parent) noexcept;
-/// Throws error{closed}: the parent sent none.
-std::shared_ptr<address_state> parent_address();
-
-class child;
-/// The address of a child: learned from its messages, or of a mailbox that is made for it now and handed over.
-/// Throws error{closed}, error{peer_died}, error{out_of_resources}.
-std::shared_ptr<address_state> address_of_child(child& c);
 /// An address that this process learned from a message, by pid; null: none.
 std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time);
 

@@ -8,7 +8,7 @@
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "process/child_main.hpp"
-#include "process/mailbox_state.hpp"
+#include "process/mailbox_link.hpp"
 #include "process/process_table.hpp"
 #include "process/self.hpp"
 
