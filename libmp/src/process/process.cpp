@@ -5,7 +5,7 @@
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
 #include "process/child.hpp"
-#include "process/mailbox_state.hpp"
+#include "process/mailbox_link.hpp"
 #include "process/process_table.hpp"
 #include "process/self.hpp"
 #include "process/starter.hpp"
