@@ -1,6 +1,7 @@
 // Getting. A queue's item goes into the consumer's hand before the commit; a pipe's is decoded where it lies.
 
 #include "channel/ring_channel.hpp"
+#include "channel/ring_mutants.hpp"
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
@@ -195,7 +196,7 @@ bool ring_channel::lock_get(time_point until) {
     case lock_result::timed_out: return false;
     case lock_result::taken_over: break;
   }
-  hands_.drop_uncommitted(head_sequence());
+  if (!has(mistake::unsettled_take_over)) hands_.drop_uncommitted(head_sequence());
   if (options_.joinable) drop_uncommitted_got();
   return true;
 }
@@ -270,6 +271,8 @@ bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_f
     if (count == 0) return false;
     if (options_.joinable) note_got(first, count);
     // In hand first, then taken: killed between the two, whoever takes the lock clears the cell.
+    if (has(mistake::unlocked_get)) c.get_lock.store(0);
+    if (has(mistake::hand_after_head)) c.head.store(at);
     cell.count.store(count, std::memory_order_release);
     c.head.store(at, std::memory_order_release);
     c.get_sequence = first + count;

@@ -25,12 +25,8 @@ public:
   room find(u64 bytes, u64 most_log_bytes);
   /// Where this offset is mapped; it must lie in the extent of the last find().
   std::byte* at(u64 offset) const noexcept { return cached_at_ + offset % extent_bytes; }
-  /// Publishes what was written at `r`: the one store of a put.
-  void commit(const room& r, u64 bytes) noexcept {
-    control& c = memory_.head();
-    const position tail = c.tail.load(std::memory_order_relaxed);
-    c.tail.store(make_position(r.offset + bytes, count_of(tail) + 1), std::memory_order_release);
-  }
+  /// Publishes what was written in front of `after`: the one store of a put.
+  void commit(position after) noexcept { memory_.head().tail.store(after, std::memory_order_release); }
   /// Makes the derived lists (circle length, free extents) anew, after the last put side died inside.
   void rebuild();
 

@@ -1,6 +1,7 @@
 // Putting. Must encode before a lock is taken, and must have taken nothing from the caller when it does not return ok.
 
 #include "channel/ring_channel.hpp"
+#include "channel/ring_mutants.hpp"
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
@@ -56,6 +57,7 @@ bool ring_channel::lock_put(time_point until) {
     case lock_result::taken_over: break;
   }
   // The dead owner's message is invisible (or whole); only the derived lists may be torn.
+  if (has(mistake::untidy_take_over)) return true;
   try {
     writer_.rebuild();
     bodies_.rebuild(head_sequence());
@@ -99,10 +101,11 @@ bool ring_channel::send_fds(std::span<const unique_fd> fds, u64 nonce) {
 inline bool ring_channel::put_fast(const outgoing& m) {
   const u64 total = sizeof(record_header) + padded(m.size);
   control& c = *fast_;
-  if (total > put_cursor_.left || m.bytes.size() != m.size || m.size == 0 || !m.fds.empty()) return false;
+  if (total > put_cursor_.left || m.bytes.size() != m.size || m.size - 1 >= inline_most || !m.fds.empty()) return false;
   if (!is_ours() || time_to_look()) return false;
   if (c.shut.load(std::memory_order_relaxed) | c.reader_left.load(std::memory_order_relaxed)) return false;
   const record_header header{static_cast<u32>(m.size), record_kind::small, 0, record_mark};
+  if (has(mistake::pipe_before_payload)) c.tail.store(put_cursor_.tail + ((total >> 3) << count_bits | 1));
   std::memcpy(put_cursor_.at, &header, sizeof header);
   std::memcpy(put_cursor_.at + sizeof header, m.bytes.data(), m.size);
   put_cursor_.at += total;
@@ -134,6 +137,7 @@ bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> byte
   const room r = writer_.find(total, log_limit());
   if (!r.at) return false;
   const position tail = c.tail.load(std::memory_order_relaxed);
+  const position after = make_position(r.offset + total, count_of(tail) + 1);
   record_header header{static_cast<u32>(body ? 0 : m.size), body ? record_kind::body : record_kind::small, 0,
                        record_mark};
   if (!m.fds.empty()) [[unlikely]] {
@@ -148,20 +152,22 @@ bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> byte
     const fd_prefix prefix{c.nonce, static_cast<u32>(m.fds.size()), 0};
     std::memcpy(r.at + sizeof header, &prefix, sizeof prefix);
   }
+  if (has(mistake::tail_before_payload)) writer_.commit(after);
   std::memcpy(r.at, &header, sizeof header);
   if (body) {
     std::memcpy(r.at + front, body, sizeof *body);
+    if (has(mistake::own_after_tail)) writer_.commit(after);
     bodies_.own(body->body, extend(count_of(tail), c.put_sequence));
   } else if (!bytes.empty()) {
     std::memcpy(r.at + front, bytes.data(), bytes.size());
   } else if (m.size != 0) {
     m.write(m.context, {r.at + front, m.size});
   }
-  writer_.commit(r, total);
+  writer_.commit(after);
   c.put_sequence = extend(count_of(tail), c.put_sequence) + 1;
   if (!m.fds.empty()) [[unlikely]]
     c.fds_put.fetch_add(1, std::memory_order_relaxed);
-  place_put_cursor(make_position(r.offset + total, count_of(tail) + 1));
+  place_put_cursor(after);
   return true;
 }
 
