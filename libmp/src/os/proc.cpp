@@ -24,6 +24,7 @@ namespace mp::os {
 namespace {
 
 std::size_t read_into(const char* path, char* room, std::size_t size) noexcept {
+  errno = 0;
   const unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC));
   if (!fd) return 0;
   std::size_t have = 0;
@@ -32,6 +33,7 @@ std::size_t read_into(const char* path, char* room, std::size_t size) noexcept {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     have += static_cast<std::size_t>(got);
+    if (have < size) break;  // these files come in one piece
   }
   return have;
 }
@@ -146,6 +148,7 @@ placement read_placement() {
   placement found;
   char text[8192];
   std::string_view status(text, read_into("/proc/self/status", text, sizeof text));
+  if (status.empty()) return found;
   while (!status.empty()) {
     const auto line = next_line(status);
     if (line.starts_with("Umask:")) {
@@ -155,7 +158,9 @@ placement read_placement() {
       found.text.append(line).push_back('\n');
     }
   }
-  found.text.append(text, read_into("/proc/self/cgroup", text, sizeof text));
+  const std::size_t groups = read_into("/proc/self/cgroup", text, sizeof text);
+  if (groups == 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) return {};
+  found.text.append(text, groups);
   for (const char* name : {"cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"}) {
     char path[64], link[64];
     std::snprintf(path, sizeof path, "/proc/self/ns/%s", name);

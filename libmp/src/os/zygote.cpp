@@ -159,7 +159,8 @@ struct fork_server {
 int highest_fd() noexcept {
   int highest = STDERR_FILENO;
   if (DIR* folder = ::opendir("/proc/self/fd")) {
-    while (const dirent* entry = ::readdir(folder)) highest = std::max(highest, std::atoi(entry->d_name));
+    while (const dirent* entry = ::readdir(folder))
+      if (const int fd = std::atoi(entry->d_name); fd != ::dirfd(folder)) highest = std::max(highest, fd);
     ::closedir(folder);
   }
   return highest;

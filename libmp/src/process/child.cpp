@@ -19,12 +19,19 @@ namespace mp::detail {
 using os::control_kind;
 using os::control_status;
 
+namespace {
+
+// How often a child is looked at although its fork server says nothing.
+constexpr std::chrono::milliseconds first_slice{20}, longest_slice{1000};
+
+}  // namespace
+
 child::child(child_identity who, unique_fd pidfd, unique_fd control, std::shared_ptr<zygote_link> zygote)
     : who_(std::move(who)),
       made_in_(os::fork_generation()),
       pidfd_(std::move(pidfd)),
-      zygote_(std::move(zygote)),
-      control_(std::move(control)) {}
+      control_(std::move(control)),
+      zygote_(std::move(zygote)) {}
 
 child::~child() = default;
 
@@ -47,7 +54,7 @@ void child::note(os::control_message&& message) {
 }
 
 bool child::drain() {
-  while (!ended_ && !control_ended_ && control_) {
+  while (!ended_ && !control_ended_) {
     os::control_message message;
     switch (os::receive_control(control_.get(), message, false)) {
       case control_status::ok: note(std::move(message)); break;
@@ -56,7 +63,6 @@ bool child::drain() {
       case control_status::ended: control_ended_ = true; break;
     }
   }
-  if (ended_) control_.reset();
   return ended_.has_value();
 }
 
@@ -74,14 +80,12 @@ bool child::settle() {
   // child is a zombie that can be asked itself.
   const auto soon = std::chrono::steady_clock::now() + report_patience;
   while (zygote_ && !zygote_->is_gone() && std::chrono::steady_clock::now() < soon) {
-    int control;
     {
       const std::lock_guard lock(mutex_);
       if (drain()) return true;
       if (control_ended_) break;
-      control = control_.get();
     }
-    os::wait_either(control, zygote_->pidfd(), soon);
+    os::wait_either(control_.get(), zygote_->pidfd(), soon);
   }
   const auto give_up = std::chrono::steady_clock::now() + status_patience;
   for (;;) {
@@ -101,21 +105,33 @@ bool child::settle() {
 }
 
 std::optional<os::ended> child::wait(time_point until) {
-  for (;;) {
-    int control;
+  // The fork server's report is what we wait for: it comes through the control socket, and one wake-up is enough. Only
+  // a stopped server says nothing, so the child itself is looked at now and then. Without a server it is the pidfd.
+  auto slice = first_slice;
+  for (bool server_gone = !zygote_;;) {
+    bool silent;  // nothing can come through the socket any more
     {
       const std::lock_guard lock(mutex_);
       if (drain()) return ended_;
-      control = control_ended_ ? -1 : control_.get();
+      silent = control_ended_;
     }
-    // Another thread may learn the status now and close the control socket: then the pidfd wakes us all the same.
-    const auto ready = os::wait_either(control, pidfd_.get(), until);
-    if (ready.second && settle()) {
-      const std::lock_guard lock(mutex_);
-      return ended_;
+    const auto now = std::chrono::steady_clock::now();
+    if (until <= now) return os::has_ended(pidfd_.get()) && settle() ? locked_end() : std::nullopt;
+    if (!server_gone && !silent) {
+      const auto ready = os::wait_either(control_.get(), zygote_->pidfd(), std::min(until, now + slice));
+      slice = std::min(2 * slice, longest_slice);
+      server_gone = ready.second;
+      if (!ready.first && !ready.second && os::has_ended(pidfd_.get()) && settle()) return locked_end();
+    } else {
+      const auto ready = os::wait_either(silent ? -1 : control_.get(), pidfd_.get(), until);
+      if (ready.second && settle()) return locked_end();
     }
-    if (!ready.first && std::chrono::steady_clock::now() >= until) return std::nullopt;
   }
+}
+
+std::optional<os::ended> child::locked_end() {
+  const std::lock_guard lock(mutex_);
+  return ended_;
 }
 
 std::optional<mp::failure> child::failure() {
@@ -125,31 +141,21 @@ std::optional<mp::failure> child::failure() {
   if (!failure_ && !crash_.empty()) failure_ = describe_crash(crash_, ended->status);
   if (!failure_ && ended->status.is_signaled() && is_crash_signal(*ended->status.signal()))
     failure_ = mp::failure{.what = to_string(ended->status)};
-  if (failure_ && failure_->stderr_tail.empty() && err_) failure_->stderr_tail = tail_of(*err_);
+  if (failure_ && failure_->stderr_tail.empty() && captures_[2]) failure_->stderr_tail = tail_of(*captures_[2]);
   return failure_;
 }
 
 int child::signal(int number) noexcept { return os::send_signal(pidfd_.get(), number); }
 
 int child::send(control_kind kind, std::span<const std::byte> body, std::span<const int> fds, time_point until) {
-  // Not under the lock: a wait must not be held up by a full socket. The descriptor is duplicated instead.
-  unique_fd socket;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!control_) return EPIPE;
-    socket = unique_fd(::fcntl(control_.get(), F_DUPFD_CLOEXEC, 3));
-    if (!socket) return errno;
-  }
-  return os::send_control(socket.get(), kind, body, fds, until);
+  return os::send_control(control_.get(), kind, body, fds, until);
 }
 
 control_status child::next_message(os::control_message& message, time_point until) {
-  for (;;) {
-    const bool is_over = os::has_ended(pidfd_.get());
-    int control;
+  for (bool is_over = false;;) {
     {
       const std::lock_guard lock(mutex_);
-      if (ended_ || control_ended_ || !control_) return control_status::ended;
+      if (ended_ || control_ended_) return control_status::ended;
       const auto got = os::receive_control(control_.get(), message, false);
       if (got == control_status::ended) control_ended_ = true;
       if (got == control_status::ok && (message.kind == control_kind::status || message.kind == control_kind::crash)) {
@@ -157,21 +163,36 @@ control_status child::next_message(os::control_message& message, time_point unti
         continue;
       }
       if (got != control_status::nothing) return got;
-      control = control_.get();
     }
     if (is_over || std::chrono::steady_clock::now() >= until) return control_status::ended;
-    os::wait_either(control, pidfd_.get(), until);
+    // One look after its end: what it said last is there by then.
+    is_over = os::wait_either(control_.get(), pidfd_.get(), until).second;
   }
 }
 
-void child::set_capture(std::shared_ptr<output_capture> err) {
+void child::set_captures(captures all) {
   const std::lock_guard lock(mutex_);
-  err_ = std::move(err);
+  captures_ = std::move(all);
 }
 
 std::string child::stderr_tail() {
   const std::lock_guard lock(mutex_);
-  return err_ ? tail_of(*err_) : std::string();
+  return captures_[2] ? tail_of(*captures_[2]) : std::string();
+}
+
+bool child::pass_on_output() {
+  captures all;
+  {
+    const std::lock_guard lock(mutex_);
+    all = captures_;
+  }
+  bool any = false;
+  for (const auto& capture : all)
+    if (capture) {
+      static_cast<void>(tail_of(*capture));
+      any = true;
+    }
+  return any;
 }
 
 void child::abandon() noexcept {

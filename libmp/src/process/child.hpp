@@ -16,6 +16,7 @@
 #include "os/fork_guard.hpp"
 #include "os/pidfd.hpp"
 
+#include <array>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -57,7 +58,10 @@ public:
   /// ok, ended (it ended, or said nothing by `until`: ask wait), broken.
   os::control_status next_message(os::control_message& message, time_point until);
 
-  void set_capture(std::shared_ptr<output_capture> err);
+  using captures = std::array<std::shared_ptr<output_capture>, 3>;
+  void set_captures(captures);
+  /// Passes on what it has written to captured streams. False: none is captured.
+  bool pass_on_output();
   /// What the child wrote to stderr last, where it is captured.
   std::string stderr_tail();
   /// In a forked child: forgets without touching what is the parent's.
@@ -69,19 +73,21 @@ private:
   void note(os::control_message&& message);  // one message
   bool ask_elsewhere();                      // every source but the report; true: the status is known
 
+  std::optional<os::ended> locked_end();
   bool settle();  // the child has ended: finds its status; false: the fork server still has to report
 
   const child_identity who_;
   const std::uint64_t made_in_;
-  os::guarded_fd pidfd_;  // set once; open until destruction, for sentinel()
+  // Set once and open until destruction: threads that wait poll them without the lock.
+  os::guarded_fd pidfd_;
+  os::guarded_fd control_;
   std::shared_ptr<zygote_link> zygote_;
-  std::shared_ptr<output_capture> err_;
 
   std::mutex mutex_;
-  os::guarded_fd control_;          // closed once the status is known
   bool control_ended_ = false;      // nobody is left who could send
   std::optional<os::ended> ended_;  // set once
   std::optional<mp::failure> failure_;
+  captures captures_;
   std::vector<std::byte> crash_;  // as the crash handler wrote it
 };
 

@@ -17,6 +17,7 @@
 #include "process/messages.hpp"
 #include "process/self.hpp"
 #include "process/start_message.hpp"
+#include "process/zygote_link.hpp"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -63,6 +64,8 @@ void raise_descriptor_limit() {
 [[noreturn]] void become_zygote() {
   const self& me = detail::this_self();
   const int requests = os::spawned_control_fd;
+  if (const char* bound = ::getenv(detail::bind_now_name); bound && std::string(bound) == detail::bind_now_for_zygote)
+    ::unsetenv(detail::bind_now_name);
   os::reset_signals();
   ::signal(SIGINT, SIG_IGN);
   os::fill_stdio();

@@ -134,11 +134,8 @@ std::optional<exit_status> process::join_for(duration limit) {
 
 std::optional<exit_status> process::join_until(time_point when) {
   const auto c = started_child("process::join");
-  auto ended = c->wait(time_point::min());
-  if (!ended) {
-    detail::check_may_wait("process::join");
-    ended = c->wait(when);
-  }
+  auto ended = c->wait(detail::on_io_thread() ? time_point::min() : when);
+  if (!ended) detail::check_may_wait("process::join");
   if (!ended) return std::nullopt;
   detail::remove_child(c.get());
   return ended->status;

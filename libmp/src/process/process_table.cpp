@@ -43,13 +43,26 @@ std::vector<std::shared_ptr<child>> take_all(bool (*wanted)(const child&)) {
   return found;
 }
 
+// The I/O thread is gone by now, and a child that writes into a full pipe would never end.
+bool wait_passing_on(child& c, time_point until) {
+  while (c.pass_on_output()) {
+    const auto slice = std::min(until, std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
+    if (c.wait(slice)) {
+      c.pass_on_output();
+      return true;
+    }
+    if (slice == until) return false;
+  }
+  return c.wait(until).has_value();
+}
+
 void join_all(const std::vector<std::shared_ptr<child>>& children) {
   const auto first_word = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (const auto& c : children) {
-    if (!c->wait(first_word)) {
+    if (!wait_passing_on(*c, first_word)) {
       std::fprintf(stderr, "mp: waiting for %s (pid %d) to end\n", c->who().name.c_str(),
                    static_cast<int>(c->who().pid));
-      c->wait(time_point::max());
+      wait_passing_on(*c, time_point::max());
     }
     remove_child(c.get());
   }

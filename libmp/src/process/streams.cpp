@@ -153,9 +153,9 @@ void make_stream(std::size_t i, const stdio& wanted, child_streams& all) {
 
 std::string tail_of(output_capture& capture) { return capture.tail(); }
 
-child_streams make_streams(const process_options& options) {
+child_streams make_streams(const process_options& options, bool has_empty_stdin) {
   child_streams all;
-  make_stream(0, options.in, all);
+  if (!has_empty_stdin || options.in.what() != stdio::kind::null) make_stream(0, options.in, all);
   make_stream(1, options.out, all);
   make_stream(2, options.err, all);
   return all;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <mutex>
 #include <new>
 
@@ -37,13 +38,19 @@ holder& held() noexcept {
   return *made;
 }
 
+constexpr const char* no_hello = "its hello is none: does the program write to descriptor 3 before mp::init?";
+
 [[noreturn]] void fail(os::spawned& server, errc code, const std::string& why) {
-  os::send_signal(server.pidfd.get(), SIGKILL);
-  os::wait_ended(server.pidfd.get(), time_point::max());
+  // One that is ending anyway explains itself better than our SIGKILL would.
+  const bool by_itself =
+      os::wait_ended(server.pidfd.get(), std::chrono::steady_clock::now() + std::chrono::milliseconds(100));
+  if (!by_itself) {
+    os::send_signal(server.pidfd.get(), SIGKILL);
+    os::wait_ended(server.pidfd.get(), time_point::max());
+  }
   const auto ended = os::wait_own(server.pidfd.get());
   std::string text = "the fork server did not start: " + why;
-  // Killed by us says nothing; anything else explains it.
-  if (ended && ended->status != mp::exit_status::signaled(SIGKILL)) text += " (" + to_string(ended->status) + ")";
+  if (by_itself && ended) text += "; it " + to_string(ended->status);
   throw_error(code, text);
 }
 
@@ -58,6 +65,9 @@ std::shared_ptr<zygote_link> start_zygote(time_point until) {
   plan.as = os::spawned_as::zygote;
   plan.arguments = this_self().arguments;
   plan.environment = started_in.environment;
+  // Bound once there, not in every child again; the server takes it out of its environment.
+  if (::getenv(bind_now_name) == nullptr)
+    plan.environment.push_back(std::string(bind_now_name) + "=" + bind_now_for_zygote);
   plan.control = theirs.get();
   plan.lifeline = lifeline_for_children();
   plan.in = nothing.get();
@@ -75,7 +85,9 @@ std::shared_ptr<zygote_link> start_zygote(time_point until) {
     const auto ready = os::wait_either(ours.get(), server.pidfd.get(), until);
     if (!ready.first && !ready.second) fail(server, errc::start_failed, "it said nothing in time");
     // Only what is there: a server that ended has said it before.
-    if (os::receive_control(ours.get(), answer, false) != os::control_status::ok)
+    const auto got = os::receive_control(ours.get(), answer, false);
+    if (got == os::control_status::broken) fail(server, errc::start_failed, no_hello);
+    if (got != os::control_status::ok)
       fail(server, errc::start_failed,
            "it ended before its hello (in a static constructor, in main before mp::init, or in the preload function)");
   } else {
@@ -85,7 +97,7 @@ std::shared_ptr<zygote_link> start_zygote(time_point until) {
   try {
     difference = check_hello(answer.body(), refusal);
   } catch (const error&) {
-    fail(server, errc::start_failed, "its hello is none: does the program write to descriptor 3 before mp::init?");
+    fail(server, errc::start_failed, no_hello);
   }
   if (!difference.empty()) fail(server, errc::version_mismatch, difference);
   if (!refusal.empty()) fail(server, errc::start_failed, refusal);

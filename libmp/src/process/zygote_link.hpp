@@ -14,6 +14,10 @@
 
 namespace mp::detail {
 
+/// The dynamic linker's variable, and the value by which the fork server knows that it is from us.
+inline constexpr const char* bind_now_name = "LD_BIND_NOW";
+inline constexpr const char* bind_now_for_zygote = "mp";
+
 class zygote_link {
 public:
   zygote_link(pid_t pid, unique_fd pidfd, unique_fd requests, surroundings started_in);
