@@ -5,7 +5,7 @@
 /// Model:    pickle for C++ types: known at compile time, no code is ever named by the bytes.
 /// Shape:    doc/wire-format.md. Known without a line: arithmetic, enums, strings, the standard containers, optional,
 ///           variant, tuple, pair, array, bitset, complex, chrono, filesystem::path, unique_ptr and shared_ptr (static
-///           type), handles, aggregates of these (nested; no base classes, bit-fields, unions), and what has cereal's
+///           type), handles, aggregates of these (nested; no base classes, C arrays, bit-fields, unions), and what has cereal's
 ///           serialize or save/load. Values nest up to 64 deep, a message has up to 4 GiB.
 /// Copies:   one when a value is sent, one when it is received.
 /// Threads:  functions of values.    Processes: copied.

@@ -261,6 +261,8 @@ argument<P, A> convert_argument(std::remove_reference_t<A>& a) {
     static_assert(std::is_convertible_v<A, bare>, "mp: an argument does not convert to the type of its parameter");
     const bare view = static_cast<A&&>(a);
     return to(view.begin(), view.end());
+  } else if constexpr (is_view<std::remove_cvref_t<A>> && std::is_same_v<owner_of_t<std::remove_cvref_t<A>>, to>) {
+    return to(a.begin(), a.end());  // a view where `auto` takes anything
   } else {
     static_assert(std::is_convertible_v<A, to>, "mp: an argument does not convert to the type of its parameter");
     return static_cast<to>(static_cast<A&&>(a));

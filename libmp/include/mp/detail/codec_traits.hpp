@@ -175,16 +175,19 @@ consteval bool orders_by_type_alone() {
     return true;
 }
 
-// Converts to the bases of T only: the first initialiser of an aggregate with bases is its base.
+// Converts to the bases of T only: the first initialiser of an aggregate with bases is its base. (A first member that
+// takes anything takes a stranger, too.)
 template <class T>
 struct any_base_of {
   template <class B>
   requires(std::is_base_of_v<B, T> && !std::is_same_v<B, T>) operator B() const;
 };
+struct stranger {};
 template <class T>
 inline constexpr bool has_base = requires {
   T{any_base_of<T>{}};
-};
+}
+&&!requires { T{stranger{}}; };
 
 template <class T>
 consteval kind find_kind() {
