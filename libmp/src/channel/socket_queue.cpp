@@ -233,8 +233,14 @@ void session::change_role(role r, bool add) {
     const std::lock_guard guard(owner_->mutex_);
     auto& own = roles_[static_cast<std::size_t>(r)];
     if (!add && own == 0) detail::throw_error(errc::bad_frame, "a role that was never held");
-    own += add ? 1 : -1u;
-    (*client_->holds)[r] += add ? 1 : -1u;
+    auto& held = (*client_->holds)[r];
+    if (add) {
+      ++own;
+      ++held;
+    } else {
+      --own;
+      --held;
+    }
     owner_->signal_all();
   }
   owner_->changed();
