@@ -1,0 +1,210 @@
+// Faults around starting and ending, each in a program of its own (victim.cpp), so that it can be killed as a whole.
+// FAULTS 19 to 22, 24, 26 to 28, 30 to 32, 37, and the promises of an orderly end.
+
+#include "process_support.hpp"
+
+#include <dirent.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+using namespace mp_test;
+
+namespace {
+
+using environment = std::map<std::string, std::string>;
+
+outcome victim(std::vector<std::string> arguments, const environment& variables = {}, int seconds = 60) {
+  arguments.insert(arguments.begin(), program_path("process_victim"));
+  return run_program(arguments, variables, seconds);
+}
+
+/// Every process whose environment holds this entry: nobody who inherited it can hide.
+std::vector<pid_t> marked_by(const std::string& entry) {
+  std::vector<pid_t> found;
+  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = process.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream in(process.path() / "environ", std::ios::binary);
+    const std::string all{std::istreambuf_iterator<char>(in), {}};
+    if (all.find(entry) != std::string::npos) found.push_back(std::atoi(name.c_str()));
+  }
+  return found;
+}
+
+pid_t run_marked(const std::vector<std::string>& arguments, const std::string& entry) {
+  std::vector<std::string> words = arguments, variables{entry};
+  words.insert(words.begin(), program_path("process_victim"));
+  for (char** v = environ; *v; ++v) variables.emplace_back(*v);
+  std::vector<char*> argv, envp;
+  for (auto& w : words) argv.push_back(w.data());
+  for (auto& v : variables) envp.push_back(v.data());
+  argv.push_back(nullptr);
+  envp.push_back(nullptr);
+  pid_t pid = -1;
+  if (::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), envp.data()) != 0) return -1;
+  return pid;
+}
+
+}  // namespace
+
+TEST_CASE("process: nobody of a tree survives its first process, however and whenever that is killed",
+          "[process][faults]") {
+  const std::string method = GENERATE("forkserver", "spawn", "fork");
+  const int kills = 12;
+  std::mt19937 random(20240607);
+  std::chrono::milliseconds longest{0};
+  for (int i = 0; i < kills; ++i) {
+    const std::string entry = "MP_TEST_TREE=" + std::to_string(::getpid()) + method + std::to_string(i) + ".";
+    const pid_t first = run_marked({"family", method}, entry);
+    REQUIRE(first > 0);
+    // At a random moment: in its own start, in a child's start, or when there are many.
+    const auto moment =
+        std::chrono::steady_clock::now() + std::chrono::microseconds(std::uniform_int_distribution(0, 250'000)(random));
+    while (std::chrono::steady_clock::now() < moment) std::this_thread::yield();
+    ::kill(first, i % 4 == 0 ? SIGSEGV : SIGKILL);
+    ::waitpid(first, nullptr, 0);
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(eventually([&] { return marked_by(entry).empty(); }));
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+    longest = std::max(longest, took);
+    for (const pid_t pid : marked_by(entry)) ::kill(pid, SIGKILL);
+  }
+  std::cout << "figure: orphans of " << kills << " killed trees (" << method << "): 0, gone after at most "
+            << longest.count() << " ms" << std::endl;
+}
+
+TEST_CASE("process: a killed fork server harms no child, and the next start makes another", "[process][faults]") {
+  const int signal = GENERATE(SIGKILL, SIGTERM, SIGINT);
+  CAPTURE(signal);
+  const auto result = victim({"kill-server", std::to_string(signal)});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("process: a fork server that is killed again and again makes no wrong status", "[process][faults]") {
+  const auto result = victim({"kill-server-often"});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("wrong 0"));
+}
+
+TEST_CASE("process: a stopped fork server makes a start fail in time, and keeps no status back", "[process][faults]") {
+  const auto result = victim({"stop-server"});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("did not answer in time; is it stopped?"));
+}
+
+TEST_CASE("process: where the kernel must not be asked and SIGCHLD is ignored, a status is right or unknown",
+          "[process][faults]") {
+  const std::string method = GENERATE("forkserver", "spawn", "fork");
+  const auto result = victim({"robbed", method});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+  if (method == "forkserver") CHECK_THAT(result.out, contains("wrong 0 unknown 0"));
+}
+
+TEST_CASE("process: nothing dies with the thread that started it", "[process][faults]") {
+  const auto result = victim({"starter-thread-ends", GENERATE("forkserver", "spawn")});
+  INFO(result.err);
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("start: a program that forgot mp::init is told what to add, and starts nothing", "[process][faults]") {
+  const auto result = victim({"forgets-init"});
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("mp::init was not called | "));
+  CHECK_THAT(result.out, contains("make mp::init(argc, argv); the first statement of main"));
+}
+
+TEST_CASE("start: a child that ends, crashes or writes nonsense before its hello is start_failed and says how",
+          "[process][faults]") {
+  const std::string method = GENERATE("forkserver", "spawn");
+  const std::string when = GENERATE("VICTIM_STATIC", "VICTIM_MAIN");
+  CAPTURE(method, when);
+  const auto started = [&](const std::string& how) { return victim({"misbehaving-child", method, when, how}).out; };
+  CHECK_THAT(started("exit"), contains("the child process never came | "));
+  CHECK_THAT(started("exit"), contains("exited with code 33"));
+  CHECK_THAT(started("crash"), contains("killed by SIGKILL"));
+  CHECK_THAT(started("write"), contains("does the program write to descriptor 3"));
+  if (method == "spawn") CHECK_THAT(started("complain"), contains("no licence found"));
+}
+
+TEST_CASE("start: a child that hangs before its hello is killed when start_timeout is over", "[process][faults]") {
+  const std::string method = GENERATE("forkserver", "spawn");
+  const auto result = victim({"misbehaving-child", method, GENERATE("VICTIM_STATIC", "VICTIM_MAIN"), "hang"});
+  INFO(result.out);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("the child process never came | "));
+}
+
+TEST_CASE("start: the running image starts, whatever lies under its name by now", "[process][faults]") {
+  std::string name = (std::filesystem::temp_directory_path() / "mp-test-XXXXXX").string();
+  REQUIRE(::mkdtemp(name.data()));
+  const std::filesystem::path folder = name;
+  const auto own = folder / "program", other = folder / "other";
+  std::filesystem::copy_file(program_path("process_victim"), own);
+  std::filesystem::copy_file("/bin/sh", other);
+  const auto result = run_program({own.string(), "replaced", own.string(), other.string()});
+  std::filesystem::remove_all(folder);
+  INFO(result.out << result.err);
+  CHECK_THAT(result.out, contains("good 5"));
+}
+
+TEST_CASE("start: fork is refused while other threads run, with their number", "[process][faults]") {
+  const auto result = victim({"fork-with-thread"});
+  CHECK_THAT(result.out, contains("fork is unsafe while other threads run | "));
+  CHECK_THAT(result.out, contains("while 2 threads run"));
+}
+
+TEST_CASE("start: without /proc nothing starts, and the error says why", "[process][faults]") {
+  const std::string method = GENERATE("forkserver", "spawn", "fork");
+  const auto result =
+      run_program({"unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs none /proc && exec \"$0\" no-proc \"$1\"",
+                   program_path("process_victim"), method});
+  if (result.out.empty()) MP_SKIP("/proc cannot be hidden here");
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("/proc"));
+}
+
+TEST_CASE("start: no lock that a thread of ours holds reaches a child", "[process][faults]") {
+  const auto result = victim({"hammer", GENERATE("forkserver", "spawn")}, {}, 110);
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+}
+
+TEST_CASE("start: a preload function runs once before children, and its failure is told", "[process]") {
+  CHECK_THAT(victim({"preload"}).out, contains("exited with code 7"));
+  CHECK_THAT(victim({"preload"}, {{"VICTIM_PRELOAD", "throw"}}).out,
+             contains("the preload function threw std::runtime_error: model.bin is missing"));
+  CHECK_THAT(victim({"preload"}, {{"VICTIM_PRELOAD", "crash"}}).out, contains("killed by SIGSEGV"));
+  CHECK_THAT(victim({"preload"}, {{"VICTIM_PRELOAD", "hang"}}).out, contains("it said nothing in time"));
+}
+
+TEST_CASE("start: a fork server with threads is not used, and that is said once", "[process][faults]") {
+  const auto result = victim({"preload"}, {{"VICTIM_PRELOAD", "thread"}});
+  CHECK_THAT(result.out, contains("exited with code"));
+  CHECK_THAT(result.err, contains("mp: the fork server has 2 threads"));
+}
+
+TEST_CASE("process: an orderly end joins children, terminates daemons, and kills those that do not listen",
+          "[process]") {
+  const std::string method = GENERATE("", "exit", "this_process");
+  const auto result = victim({"orderly-end", method});
+  INFO(result.out << result.err);
+  CHECK(result.code == 6);
+  CHECK_THAT(result.out, contains("started"));
+  CHECK_THAT(result.out, contains("keeper ended"));
+}
