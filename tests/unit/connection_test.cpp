@@ -2,6 +2,7 @@
 
 #include "mp/connection.hpp"
 #include "mp/pipe.hpp"
+#include "mp/queue.hpp"
 
 #include "support/catch.hpp"
 #include "support/fd_ledger.hpp"
@@ -211,16 +212,15 @@ TEST_CASE("connection: a live connection travels through another one's channel",
 
 TEST_CASE("connection: async forms complete with the bytes and with the end", "[connection][async][unit]") {
   auto [a, b] = mp::connection::pair();
-  auto [in, out] = mp::pipe<std::string>({.transport = mp::transport::local});
-  b.async_recv_bytes(
-      [&out = out](mp::error_code ec, std::vector<std::byte> m) { out.put(ec ? ec.message() : text(m)); });
+  const mp::queue<std::string> told(mp::queue_options{.transport = mp::transport::local});
+  b.async_recv_bytes([told](mp::error_code ec, std::vector<std::byte> m) { told.put(ec ? ec.message() : text(m)); });
   a.async_send_bytes(bytes("async"), [](mp::error_code) {});
-  CHECK(in.get_for(patience) == "async");
-  b.async_recv_bytes([&out = out](mp::error_code ec, std::vector<std::byte>) {
-    out.put(ec == mp::errc::closed ? "closed" : ec.message());
+  CHECK(told.get_for(patience) == "async");
+  b.async_recv_bytes([told](mp::error_code ec, std::vector<std::byte>) {
+    told.put(ec == mp::errc::closed ? "closed" : ec.message());
   });
   a.close();
-  CHECK(in.get_for(patience) == "closed");
+  CHECK(told.get_for(patience) == "closed");
 }
 
 namespace {
