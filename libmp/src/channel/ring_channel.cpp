@@ -18,7 +18,7 @@ namespace {
 // What a channel holds unless its options say otherwise. A pipe keeps its writer near its reader.
 constexpr u64 queue_bytes = u64{1} << 30;
 constexpr u64 pipe_log_bytes = base_extents * extent_bytes;
-constexpr u64 pipe_bytes = u64{64} << 20;
+constexpr u64 pipe_bytes = u64{8} << 20;  // more would not be in any cache when the reader comes to it
 
 bool register_barrier_once() noexcept {
   static const bool have = os::register_heavy_barrier();
@@ -173,6 +173,7 @@ void ring_channel::drop_role(role r) noexcept {
   if (may_put(r) && senders_.load() + wholes == 0) end_putting();
   if (may_get(r) && receivers_.load() + wholes + whole_gets_.load() == 0) end_getting();
   // A local sender's end is news for our own waiting receivers, too.
+  shared().departures.fetch_add(1, std::memory_order_seq_cst);
   if (may_put(r)) wake_all(shared().getters);
   if (may_get(r)) wake_all(shared().putters);
 }
@@ -184,6 +185,7 @@ void ring_channel::end_putting() noexcept {
   // left.
   if (!presence_.others_hold(put_presence)) c.writer_left.store(1, std::memory_order_release);
   presence_.hold(put_presence, false);
+  c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.getters);
   if (put_socket_) ring_bell(side::get);
   if (is_pipe()) put_socket_.reset();
@@ -201,6 +203,7 @@ void ring_channel::end_getting() noexcept {
     wake_all(c.getters);  // redeliver: a get may end now that nothing is in our hand
   }
   presence_.hold(get_presence, false);
+  c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.putters);
   if (get_socket_) ring_bell(side::put);
   if (is_pipe()) get_socket_.reset();

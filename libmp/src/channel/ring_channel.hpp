@@ -150,6 +150,23 @@ private:
   u64 serial_;     // of this object in this process; names it in thread-local tables
   control* fast_;  // = &memory_.head()
   std::atomic<u32> puts_since_look_{0};
+
+  /// To ask whether anybody is left costs a system call. Who is going to wait may trust its last look for as long as a
+  /// sleep lasts, unless a role ended in order meanwhile: a death is seen a slice later at most.
+  struct last_look {
+    std::atomic<u32> departures{0};
+    std::atomic<time_point::rep> good_until{0};
+    bool is_good(u32 now_departures, time_point now) const noexcept {
+      return departures.load(std::memory_order_relaxed) == now_departures &&
+             now.time_since_epoch().count() < good_until.load(std::memory_order_relaxed);
+    }
+    void note(u32 seen_departures, time_point now) noexcept {
+      departures.store(seen_departures, std::memory_order_relaxed);
+      good_until.store((now + os::sleep_slice).time_since_epoch().count(), std::memory_order_relaxed);
+    }
+    void forget() noexcept { good_until.store(0, std::memory_order_relaxed); }
+  };
+  last_look get_look_, put_look_;
   // A pipe's ends remember where they are: the common operation reads nothing that the other side writes.
   struct {
     std::byte* at = nullptr;

@@ -391,21 +391,29 @@ op_status ring_channel::how_get_ended() const noexcept {
 
 op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
   control& c = shared();
-  const auto worth_a_try = [&] { return !is_empty() || c.shut.load(std::memory_order_relaxed); };
+  const u32 departures = c.departures.load(std::memory_order_acquire);
+  const auto worth_a_try = [&] {
+    return !is_empty() || c.shut.load(std::memory_order_relaxed) ||
+           c.departures.load(std::memory_order_relaxed) != departures;
+  };
   const u32 cpu = this_cpu() + 1;
   if (c.get_cpu.load(std::memory_order_relaxed) != cpu) c.get_cpu.store(cpu, std::memory_order_relaxed);
-  if (until > time_point::min() && spin([&] { return !is_empty(); }, c.put_cpu.load(std::memory_order_relaxed), until))
-    return op_status::ok;
+  if (until > time_point::min() && spin([&] { return !is_empty(); }, c.put_cpu, until)) return op_status::ok;
   if (c.nonce != 0) [[unlikely]]
     drop_orphaned_fds();
-  if (get_ended(as, own_cell))
-    return is_empty() ? how_get_ended() : op_status::ok;  // the last item came before the end
-  if (until <= std::chrono::steady_clock::now()) return is_empty() ? op_status::timed_out : op_status::ok;
+  const auto now = std::chrono::steady_clock::now();
+  if (until <= now || !get_look_.is_good(departures, now)) {
+    if (get_ended(as, own_cell))
+      return is_empty() ? how_get_ended() : op_status::ok;  // the last item came before the end
+    get_look_.note(departures, now);
+  }
+  if (until <= now) return is_empty() ? op_status::timed_out : op_status::ok;
   if (!c.shut.load(std::memory_order_relaxed))
     sleep(c, c.getters, worth_a_try, until);
   else
     os::futex_wait(c.getters.event, c.getters.event.load(),
                    until);  // only in-hand items of others keep this from its end
+  if (is_empty()) get_look_.forget();
   return op_status::ok;
 }
 

@@ -109,6 +109,7 @@ inline bool ring_channel::put_fast(const outgoing& m) {
   std::memcpy(put_cursor_.at, &header, sizeof header);
   std::memcpy(put_cursor_.at + sizeof header, m.bytes.data(), m.size);
   put_cursor_.at += total;
+  __builtin_prefetch(put_cursor_.at + sizeof header, 1);  // where the next one goes: the reader had it last
   put_cursor_.left -= total;
   put_cursor_.tail += (total >> 3) << count_bits | 1;
   c.tail.store(put_cursor_.tail, std::memory_order_release);
@@ -299,17 +300,24 @@ op_status ring_channel::how_put_ended() const noexcept {
 // there must be room in the log.
 op_status ring_channel::wait_for_room(role as, time_point until, position seen_head, bool any_progress) {
   control& c = shared();
+  const u32 departures = c.departures.load(std::memory_order_acquire);
   const auto worth_a_try = [&] {
+    if (c.departures.load(std::memory_order_relaxed) != departures) return true;
     if (c.shut.load(std::memory_order_relaxed) || (is_pipe() && c.reader_left.load(std::memory_order_relaxed)))
       return true;
     return any_progress ? c.head.load(std::memory_order_relaxed) != seen_head : has_room();
   };
   // An end is looked for before time: a put that can never succeed says so.
-  if (put_ended(as)) return how_put_ended();
+  const auto now = std::chrono::steady_clock::now();
+  if (until <= now || !put_look_.is_good(departures, now)) {
+    if (put_ended(as)) return how_put_ended();
+    put_look_.note(departures, now);
+  }
   if (worth_a_try()) return op_status::ok;
-  if (until <= std::chrono::steady_clock::now()) return op_status::timed_out;
+  if (until <= now) return op_status::timed_out;
   if (spin(worth_a_try, c.get_cpu, until)) return op_status::ok;
   sleep(c, c.putters, worth_a_try, until);
+  if (!worth_a_try()) put_look_.forget();
   // Also when nothing seems to have changed: a reader that died, or bodies that a dead consumer had, change nothing
   // here.
   return op_status::ok;

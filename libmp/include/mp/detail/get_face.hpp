@@ -261,17 +261,16 @@ private:
     }
   };
 
-  // Tries first: who finds something pays neither for the clock nor for the look at which thread this is.
+  // On the I/O thread only what does not wait may succeed.
   op_status wait_and_get(std::size_t most, deliver fn, void* context, time_point until, const char* verb,
                          std::size_t& taken) const {
     const handle& from = self().get_side();
     detail::channel& c = from.open(Derived::noun, verb);
     parked_.throw_if_any();
-    op_status status = c.get(from.as(), most, fn, context, time_point::min(), taken);
-    if (status == op_status::timed_out && until != time_point::min()) {
-      check_may_wait(verb);
-      status = c.get(from.as(), most, fn, context, until, taken);
-    }
+    if (!on_io_thread()) [[likely]]
+      return c.get(from.as(), most, fn, context, until, taken);
+    const op_status status = c.get(from.as(), most, fn, context, time_point::min(), taken);
+    if (status == op_status::timed_out && until != time_point::min()) check_may_wait(verb);
     return status;
   }
 

@@ -183,11 +183,10 @@ private:
     const handle& to = self().put_side();
     detail::channel& c = to.open_to_put(Derived::noun, verb);
     const op_status status = with_message(item, [&](const outgoing& out) {
-      op_status s = c.put(to.as(), out, time_point::min());
-      if (s == op_status::timed_out && until != time_point::min()) {
-        check_may_wait(verb);
-        s = c.put(to.as(), out, until);
-      }
+      if (!on_io_thread()) [[likely]]
+        return c.put(to.as(), out, until);
+      const op_status s = c.put(to.as(), out, time_point::min());
+      if (s == op_status::timed_out && until != time_point::min()) check_may_wait(verb);
       return s;
     });
     if (status != op_status::ok && status != op_status::timed_out) [[unlikely]]
