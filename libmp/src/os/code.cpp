@@ -2,7 +2,6 @@
 
 #include "os/code.hpp"
 
-#include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -176,16 +175,6 @@ code_status find_code(const code_place& place, std::uintptr_t& address, std::str
     return code_status::not_code;
   }
   return code_status::found;
-}
-
-std::string exported_name(std::uintptr_t address) {
-  Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(address), &info) == 0 || !info.dli_sname) return {};
-  if (reinterpret_cast<std::uintptr_t>(info.dli_saddr) != address) return {};
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status),
-                                                         &std::free);
-  return status == 0 ? name.get() : info.dli_sname;
 }
 
 }  // namespace mp::os

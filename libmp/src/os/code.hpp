@@ -38,9 +38,6 @@ bool locate_code(std::uintptr_t address, code_place& out);
 /// where the answer is not `found`.
 code_status find_code(const code_place& place, std::uintptr_t& address, std::string& problem);
 
-/// The demangled name of the function that begins at `address`, where the module exports it; else empty.
-std::string exported_name(std::uintptr_t address);
-
 /// The build-id in the notes of a loaded module (`bytes`: one PT_NOTE segment); false if there is none.
 bool read_build_id(const std::byte* bytes, std::size_t size, std::size_t alignment, build_id& out) noexcept;
 

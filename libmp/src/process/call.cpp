@@ -5,8 +5,13 @@
 
 #include "mp/error.hpp"
 #include "os/code.hpp"
+#include "process/elf_names.hpp"
 
+#include <cxxabi.h>
+#include <cstdlib>
+#include <memory>
 #include <string>
+#include <unordered_map>
 
 namespace mp::detail {
 
@@ -30,8 +35,22 @@ std::uintptr_t resolve(const call_target& target) {
 }
 
 std::string name_function(std::uintptr_t code, std::string_view type) {
-  std::string name = os::exported_name(code);
-  return name.empty() ? std::string(type) : name;
+  // Reading a symbol table costs milliseconds, so each thread asks once a function.
+  thread_local std::unordered_map<std::uintptr_t, std::string> names;
+  const auto [it, is_new] = names.try_emplace(code, type);
+  if (!is_new) return it->second;
+  os::code_place place;
+  if (!os::locate_code(code, place)) return it->second;
+  // The running image under its own name, which stays right when the file is replaced.
+  const elf_function found =
+      find_function(place.module.empty() ? "/proc/self/exe" : place.module.c_str(), place.offset);
+  if (!found.name.empty() && found.offset == 0) {
+    int status = 0;
+    const std::unique_ptr<char, decltype(&std::free)> name(
+        abi::__cxa_demangle(found.name.c_str(), nullptr, nullptr, &status), &std::free);
+    it->second = status == 0 ? name.get() : found.name;
+  }
+  return it->second;
 }
 
 namespace {

@@ -187,10 +187,11 @@ template <class F, class... S>
 struct plan_for_any {
   static constexpr bool fits = true;
   using type = decltype([] {
-    if constexpr (std::is_invocable_v<F&, std::stop_token, S...>)
-      return call_plan<true, S...>{};
-    else if constexpr (std::is_invocable_v<F&, S...>)
+    // Without a token first: asking whether a lambda with auto... takes one would compile its body with it.
+    if constexpr (std::is_invocable_v<F&, S...>)
       return call_plan<false, S...>{};
+    else if constexpr (std::is_invocable_v<F&, std::stop_token, S...>)
+      return call_plan<true, S...>{};
     else if constexpr (std::is_invocable_v<F&, std::stop_token, lvalue_for<S>...>)
       return call_plan<true, lvalue_for<S>...>{};
     else {
