@@ -25,7 +25,7 @@ struct envelope {
 
 template <>
 struct handle_codec<envelope> {
-  static constexpr std::uint64_t hash = hash_text("mp::envelope");
+  [[maybe_unused]] static constexpr std::uint64_t hash = hash_text("mp::envelope");
   static void encode(encoder& e, const envelope& m) {
     const pid_t me = ::getpid();
     e.number(os::start_time_of(me));

@@ -56,7 +56,7 @@ elf_function find_function(const char* path, std::uint64_t address) {
   const file_view file(path);
   ElfW(Ehdr) header;
   if (!file.read(0, header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return {};
-  for (const unsigned wanted : {SHT_SYMTAB, SHT_DYNSYM}) {
+  for (const unsigned wanted : {unsigned{SHT_SYMTAB}, unsigned{SHT_DYNSYM}}) {
     for (unsigned i = 0; i < header.e_shnum; ++i) {
       ElfW(Shdr) table, names;
       if (!file.read(header.e_shoff + i * sizeof table, table) || table.sh_type != wanted) continue;

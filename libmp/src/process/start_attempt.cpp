@@ -77,8 +77,8 @@ std::vector<std::string> changed(std::vector<std::string> environment, const pro
   for (const auto& [name, value] : options.environment) {
     if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos)
       throw_error(errc::invalid_argument, "\"" + name + "\" cannot be the name of an environment variable");
-    std::erase_if(environment, [&name = name](const std::string& entry) {
-      return entry.size() > name.size() && entry[name.size()] == '=' && entry.starts_with(name);
+    std::erase_if(environment, [&changed_name = name](const std::string& entry) {
+      return entry.size() > changed_name.size() && entry[changed_name.size()] == '=' && entry.starts_with(changed_name);
     });
     if (value) environment.push_back(name + "=" + *value);
   }
