@@ -44,6 +44,12 @@ def test_names(files):
     return names
 
 
+def programs(files):
+    """Test programs with a main of their own are named "program NAME"."""
+    return ["program " + n for p, t in files.items() if p.startswith("tests/") and p.endswith("meson.build")
+            for n in re.findall(r"'name' : '(\w+)'", t)]
+
+
 def rows(text):
     return [[c.strip() for c in line.strip().strip("|").split("|")] for line in text.splitlines()
             if line.startswith("|") and not re.match(r"\|[\s:|-]+$", line)][1:]
@@ -58,7 +64,7 @@ def check_cell(where, cell, names):
 
 
 def check_python(files):
-    names, complaints, seen = set(test_names(files)), [], set()
+    names, complaints, seen = set(test_names(files) + programs(files)), [], set()
     for row in rows(files.get("tests/python-tests.md", "")):
         if len(row) != 3:
             complaints.append("a row has not three cells: %s" % row)
@@ -74,7 +80,7 @@ def check_python(files):
 
 
 def check_faults(files):
-    names, complaints, seen = set(test_names(files)), [], set()
+    names, complaints, seen = set(test_names(files) + programs(files)), [], set()
     for row in rows(files.get("tests/faults.md", "")):
         if len(row) != 3 or not row[0].isdigit():
             complaints.append("a row is not | number | fault | tests |: %s" % row)
@@ -94,7 +100,7 @@ def check_names(files):
 
 
 def main():
-    files = common.project_files(".cpp", ".hpp", ".md", under=("tests",))
+    files = common.project_files(".cpp", ".hpp", ".md", "meson.build", under=("tests",))
     checks = common.Checks("tables")
     case = 'TEST_CASE("process: ends", "[process]") {}\n'
     full = "| c | m | t |\n|---|---|---|\n" + "".join("| %s | test_%s | `process: ends` |\n" % (c, m) for c, ms in PYTHON.items() for m in ms.split())
