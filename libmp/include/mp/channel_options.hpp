@@ -20,7 +20,7 @@ namespace mp {
 /// Threads:  a value.   Processes: copied.
 struct queue_options {
   std::ptrdiff_t maxsize = 0;  ///< items that wait; 0: no limit. A negative one throws invalid_argument
-  std::size_t max_bytes = 0;   ///< bytes that wait; 0: a generous default. A longer message is taken when it is alone
+  std::size_t max_bytes = 0;   ///< bytes that wait; 0: 1 GiB. A longer message is taken when it is alone
   mp::on_death on_consumer_death = mp::on_death::report;
   mp::transport transport{};
 };
@@ -30,7 +30,8 @@ struct queue_options {
 /// Threads:  a value.   Processes: copied.
 struct pipe_options {
   std::ptrdiff_t maxsize = 0;  ///< as in queue_options
-  std::size_t max_bytes = 0;
+  std::size_t max_bytes =
+      0;  ///< 0: 64 KiB of small messages and 8 MiB of large ones, so that a writer stays near its reader
   mp::transport transport{};
 };
 
