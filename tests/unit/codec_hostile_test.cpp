@@ -119,7 +119,7 @@ TEST_CASE("codec: a count beyond the bytes that came is refused before memory is
   };
   for (const std::uint64_t count :
        {~0ull, 1ull << 63, 0x8000'0000'0000'0001ull, 0xffff'ffffull, 1ull << 32, 1'000ull, (1ull << 61) + 1})
-    for (const std::size_t more : {0, 1, 7, 100}) {
+    for (const std::size_t more : {0u, 1u, 7u, 100u}) {
       refused(std::type_identity<std::string>{}, count, more);
       refused(std::type_identity<std::u32string>{}, count, more);
       refused(std::type_identity<std::vector<double>>{}, count, more);

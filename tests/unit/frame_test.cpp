@@ -72,7 +72,7 @@ TEST_CASE("frame: every flipped bit of a header gives an error or a header", "[f
 
 TEST_CASE("frame: a stream cut at every byte waits for the rest and loses nothing", "[frame][unit]") {
   std::vector<std::byte> stream;
-  for (std::size_t n : {0, 1, 31, 100}) {
+  for (const std::size_t n : {0u, 1u, 31u, 100u}) {
     const auto one = make_frame(frame_kind::message, n, n);
     stream.insert(stream.end(), one.begin(), one.end());
   }
