@@ -118,7 +118,7 @@ std::vector<scene> queue_scenes() {
   add(put_scene("queue: put of a large message with descriptors", large)).fds = 2;
   add(put_scene("queue: put up to the bound")).maxsize = 4;
 
-  add(get_scene("queue: get")).is_main = true;
+  add(get_scene("queue: get"));
   add(second_get_scene("queue: second get")).is_main = true;
   {
     scene& s = add(get_scene("queue: get of several", 10));
@@ -268,7 +268,7 @@ std::vector<scene> pipe_scenes() {
     s.act = [=](actor& a) { a.get(most); };
     return all.emplace_back(std::move(s));
   };
-  writer("pipe: first put", small_item, 0, 1).is_main = true;
+  writer("pipe: first put", small_item, 0, 1);
   writer("pipe: put", small_item, 1, 2).is_main = true;
   writer("pipe: put into the next extent", almost_large, 8, 2);
   writer("pipe: put that needs a new extent", almost_large, 30, 3).max_bytes = 1 << 20;
@@ -279,7 +279,7 @@ std::vector<scene> pipe_scenes() {
     a.put();
     a.drop();
   };
-  reader("pipe: first get", small_item, 3, 0, 1).is_main = true;
+  reader("pipe: first get", small_item, 3, 0, 1);
   reader("pipe: get", small_item, 5, 1, 2).is_main = true;
   reader("pipe: get of several from the next extent", almost_large, 12, 7, 4);
   reader("pipe: get of large messages", large, 3, 1, 2);
