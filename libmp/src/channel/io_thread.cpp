@@ -154,13 +154,15 @@ void start_operation(std::shared_ptr<async_operation> operation) {
 
 void cancel_operation(const std::weak_ptr<async_operation>& which) noexcept {
   runtime* rt = current.load(std::memory_order_acquire);
-  if (!rt || which.expired()) return;
+  const auto here = which.lock();
+  // Forbidden at once: what is put after the cancellation is for somebody else. The I/O thread tells the handler.
+  if (!rt || !here || !here->forbid()) return;
   try {
     asio::post(rt->context, [rt, which] {
       if (const auto operation = which.lock()) rt->pending.cancel(operation, asio::error::operation_aborted);
     });
   } catch (...) {
-    // No memory to ask for it: the operation goes on, as if the request came too late.
+    // No memory to ask for it: the next try tells the handler.
   }
 }
 

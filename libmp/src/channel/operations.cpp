@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <vector>
 
 namespace mp::detail {
@@ -27,8 +28,14 @@ struct trying {
 };
 
 bool try_finish(async_operation& operation) noexcept {
+  if (!operation.begin_try()) {
+    operation.abort(asio::error::operation_aborted);
+    return true;
+  }
   const trying scope(operation);
-  return operation.try_finish();
+  const bool finished = operation.try_finish();
+  operation.end_try(finished);
+  return finished;
 }
 
 int prepare(async_operation& operation) noexcept {
@@ -37,6 +44,15 @@ int prepare(async_operation& operation) noexcept {
 }
 
 }  // namespace
+
+bool async_operation::forbid() noexcept {
+  for (;;) {
+    phase seen = phase::idle;
+    if (phase_.compare_exchange_strong(seen, phase::cancelled)) return true;
+    if (seen != phase::trying) return false;
+    std::this_thread::yield();
+  }
+}
 
 const void* operations::current() noexcept { return being_tried; }
 

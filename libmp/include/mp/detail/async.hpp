@@ -23,6 +23,7 @@
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/system_executor.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <exception>
 #include <memory>
@@ -137,8 +138,22 @@ public:
   /// Gives up: posts the handler with this error. Nothing was taken.
   virtual void abort(const error_code&) noexcept = 0;
 
+  /// For the I/O thread: begins a try; false: it was cancelled.
+  bool begin_try() noexcept {
+    phase seen = phase::idle;
+    return phase_.compare_exchange_strong(seen, phase::trying);
+  }
+  void end_try(bool finished) noexcept { phase_.store(finished ? phase::done : phase::idle); }
+  /// Any thread. From its return on the operation takes nothing; false: it was done, or cancelled, before. Never waits
+  /// for longer than a try, which does not wait.
+  bool forbid() noexcept;
+
 protected:
   async_operation() = default;
+
+private:
+  enum class phase : int { idle, trying, cancelled, done };
+  std::atomic<phase> phase_{phase::idle};
 };
 
 /// Hands an operation to the I/O thread. Throws as io_executor; then the handler was not called and never will be.
