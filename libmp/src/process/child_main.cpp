@@ -29,6 +29,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 
@@ -114,6 +115,9 @@ int run_function(std::span<const std::byte> bytes, std::vector<unique_fd> fds) {
   me.children_named.store(0, std::memory_order_relaxed);
   if (const std::string problem = set_up_child(m, task.fds); !problem.empty()) refuse(problem);
   os::direct_crashes_to(me.control.get());
+  // exit() in a child ends here, after the handlers that its own function added: static objects are the parent's copies
+  // (or the fork server's), and their destructors may wait for threads that are not in this process.
+  ::on_exit([](int code, void*) { end_process(code); }, nullptr);
   os::send_control_now(me.control.get(), control_kind::ready, nullptr, 0);
 
   const int code = run_function(large_call ? large_call->body() : start.call, std::move(task.fds));
