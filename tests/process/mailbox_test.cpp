@@ -11,7 +11,9 @@
 
 #include <boost/asio/use_future.hpp>
 
+#include <csignal>
 #include <future>
+#include <optional>
 #include <string>
 #include <vector>
 

@@ -13,6 +13,7 @@
 #include "support/fd_ledger.hpp"
 #include "support/patience.hpp"
 
+#include <atomic>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -220,7 +221,7 @@ TEST_CASE("lifeline: kills a child that computes, is stopped, or is not armed be
     if (os::arm_lifeline(own) != 0) return 1;
     armed.tell();
     if (state == 1) ::raise(SIGSTOP);
-    for (volatile unsigned spin = 0;; spin = spin + 1) {
+    for (std::atomic<unsigned> spin{0};; spin.fetch_add(1, std::memory_order_relaxed)) {
     }
     return 2;
   });
