@@ -51,13 +51,15 @@ public:
 template <class T>
 static void arrives(const T& value) {
   static_assert(mp::sendable<T>);
-  CHECK(round_trip(value) == value);
+  INFO(mp::detail::type_name<T>());
+  const bool is_same = round_trip(value) == value;  // compared here: Catch need not be compiled for every type
+  CHECK(is_same);
 }
 
 template <class T>
 static void extremes_arrive() {
   using limits = std::numeric_limits<T>;
-  for (const T value : {T{}, limits::min(), limits::max(), limits::lowest()}) CHECK(round_trip(value) == value);
+  for (const T value : {T{}, limits::min(), limits::max(), limits::lowest()}) arrives(value);
 }
 
 TEST_CASE("codec: numbers arrive, also the smallest and the largest", "[codec][unit]") {
