@@ -57,6 +57,10 @@ public:
   int poll_fd(side s) override { return s == side::get ? get_socket_.get() : put_socket_.get(); }
   void export_handle(detail::encoder&, role r) override;
   bool left_in_order(side) const noexcept override;
+  bool nobody_gets(role as) const override {
+    check_process();
+    return put_ended(as);
+  }
   void set_maxsize(std::size_t items) override;
 
   /// A handle that arrived for a channel that this process has already.

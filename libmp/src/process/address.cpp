@@ -50,8 +50,10 @@ bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, tim
   try {
     if (first) own = mailbox{}.address();
     channel& c = to->to().open_to_put("address", "send to it");
-    const op_status status = with_message(envelope{what, first ? &own : nullptr},
-                                          [&](const outgoing& out) { return c.put(role::sender, out, until); });
+    const op_status status = c.nobody_gets(role::sender)
+                                 ? op_status::closed
+                                 : with_message(envelope{what, first ? &own : nullptr},
+                                                [&](const outgoing& out) { return c.put(role::sender, out, until); });
     if (status == op_status::ok) return true;
     if (first) to->forget_introduction();
     if (status == op_status::timed_out) return false;

@@ -302,6 +302,12 @@ const packed_mailbox& packed_own_address() noexcept {
   }
 }
 
+void forget_address(pid_t pid) noexcept {
+  mailbox_state& me = state();
+  const std::lock_guard lock(me.mutex);
+  std::erase_if(me.known, [&](auto& entry) { return entry.first.first == pid; });
+}
+
 void set_parent_address(packed_mailbox&& packed, pid_t parent) noexcept {
   mailbox_state& me = state();
   me.from_parent = std::move(packed);

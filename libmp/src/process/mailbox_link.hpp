@@ -27,6 +27,8 @@ struct packed_mailbox {
 const packed_mailbox& packed_own_address() noexcept;
 /// In a child: what came with its start message.
 void set_parent_address(packed_mailbox&&, pid_t parent) noexcept;
+/// A child has ended: its address is of no use any more.
+void forget_address(pid_t pid) noexcept;
 /// Throws error{closed}: the parent sent none.
 std::shared_ptr<address_state> parent_address();
 /// The address of a child: learned from its messages, or of a mailbox that is made for it now and handed over.

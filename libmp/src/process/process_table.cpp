@@ -2,6 +2,8 @@
 
 #include "process/process_table.hpp"
 
+#include "process/mailbox_link.hpp"
+
 #include <poll.h>
 #include <algorithm>
 #include <csignal>
@@ -89,12 +91,15 @@ void add_child(std::shared_ptr<child> c) {
 
 void remove_child(const child* c) noexcept {
   std::shared_ptr<child> ended;  // destroyed outside of the lock
-  const std::lock_guard lock(the_table().mutex);
-  const auto found = the_table().all.find(c);
-  if (found == the_table().all.end()) return;
-  if (found->second.let_go) --the_table().let_go;
-  ended = std::move(found->second.child);
-  the_table().all.erase(found);
+  {
+    const std::lock_guard lock(the_table().mutex);
+    const auto found = the_table().all.find(c);
+    if (found == the_table().all.end()) return;
+    if (found->second.let_go) --the_table().let_go;
+    ended = std::move(found->second.child);
+    the_table().all.erase(found);
+  }
+  forget_address(ended->who().pid);
 }
 
 void let_go_of_child(const child* c) noexcept {

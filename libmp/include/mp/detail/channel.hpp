@@ -123,6 +123,8 @@ public:
   /// A borrowed descriptor; readable when there is something to look at.
   virtual int poll_fd(side) = 0;
 
+  /// Is nobody left who could take a put of this role? Looks now (a put looks now and then); false if not known.
+  virtual bool nobody_gets(role) const { return false; }
   /// After closed: did the last one of that side leave in order, or did it vanish?
   virtual bool left_in_order(side) const noexcept { return true; }
   /// Changes the bound in items. Throws invalid_argument where the transport cannot.
