@@ -91,7 +91,6 @@ TEST_CASE("pidfd: what still runs has no status", "[process][unit]") {
 TEST_CASE("pidfd: a process that got the number of an ended one gets no signal meant for that", "[process][faults]") {
   const pid_t first = raw_child(0);
   const mp::unique_fd pidfd = os::open_pidfd(first);
-  const auto identity = os::identify_process(first);
   ::waitpid(first, nullptr, 0);
   pid_t second = -1;
   for (int tries = 0; tries < 50 && second != first; ++tries) {
@@ -108,7 +107,6 @@ TEST_CASE("pidfd: a process that got the number of an ended one gets no signal m
   if (second == first) {
     CHECK(os::send_signal(pidfd.get(), SIGKILL) == ESRCH);
     CHECK(::waitpid(second, nullptr, WNOHANG) == 0);
-    CHECK_FALSE(os::identify_process(second) == identity);
   }
   ::kill(second, SIGKILL);
   ::waitpid(second, nullptr, 0);
@@ -289,7 +287,7 @@ TEST_CASE(
   marks[0].build_hash ^= 1;
   for (auto& mark : marks)
     if (mark.name_hash != 1) mark.build_hash ^= 1;
-  CHECK_THAT(os::different_module(marks), contains("/"));
+  CHECK_THAT(os::different_module(marks), contains(".so"));
 }
 
 TEST_CASE("cpu_count: the smallest quota on the way to the root binds, in both versions of cgroups",
