@@ -9,4 +9,4 @@ inline constexpr mp::transport tested = mp::transport::local;
 inline constexpr capabilities can{.travel = false, .backlog = false, .survives_maker = false, .in_hand = false};
 }  // namespace conformance
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/channel_suite_ends.hpp"

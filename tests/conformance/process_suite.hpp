@@ -1,7 +1,7 @@
 #pragma once
 // The promises of transports whose handles travel, tried through processes; and the cells of the capability table.
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/channel_suite_ends.hpp"
 
 #include "mp/process.hpp"
 #include "mp/this_process.hpp"

@@ -51,6 +51,15 @@ struct note {
 };
 static_assert(sizeof(note) == 24);
 
+/// A request that says no more than this.
+inline note request(verb what, detail::role as = detail::role::whole, bool may_wait = false) {
+  note n;
+  n.what = what;
+  n.role = static_cast<std::uint8_t>(as);
+  n.flag = may_wait ? 1 : 0;
+  return n;
+}
+
 /// Bodies up to this many bytes lie in the record: it fits into a socket's default buffer three times.
 inline constexpr std::size_t inline_bytes = 60 * 1024;
 
