@@ -33,6 +33,10 @@ memory::memory(unique_fd fd, bool create) : fd_(std::move(fd)) {
   control_ = reinterpret_cast<control*>(control_map_.data());
   participants_ = reinterpret_cast<participant*>(control_map_.data() + participants_offset);
   next_ = reinterpret_cast<std::atomic<u32>*>(control_map_.data() + next_offset);
+  bodies_map_ = os::mapping(fd_.get(), body_table_offset, max_bodies * sizeof(body_entry));
+  bodies_ = reinterpret_cast<body_entry*>(bodies_map_.data());
+  cells_map_ = os::mapping(fd_.get(), hands_offset, max_cells * cell_bytes);
+  cells_ = reinterpret_cast<hand_cell*>(cells_map_.data());
   if (!create && (control_->magic != control_magic || control_->version != 1))
     detail::throw_error(errc::bad_frame, "a handle arrived whose memory is no channel of this version");
 }
@@ -60,14 +64,6 @@ std::byte* memory::extent(u32 index) {
   const u32 extents = segment == 0 ? base_extents : first;
   std::byte* at = map_once(segments_[segment], log_offset + first * extent_bytes, extents * extent_bytes);
   return at + (index - first) * extent_bytes;
-}
-
-body_entry& memory::body(u32 index) {
-  return reinterpret_cast<body_entry*>(map_once(bodies_, body_table_offset, max_bodies * sizeof(body_entry)))[index];
-}
-
-hand_cell& memory::cell(u32 index) {
-  return reinterpret_cast<hand_cell*>(map_once(cells_, hands_offset, max_cells * cell_bytes))[index];
 }
 
 std::byte* memory::body_bytes(const body_entry& entry) {

@@ -36,8 +36,9 @@ public:
   std::atomic<u32>& next(u32 extent) const noexcept { return next_[extent]; }
   /// Maps what is needed on first use. Throws error{out_of_resources}.
   std::byte* extent(u32 index);
-  body_entry& body(u32 index);
-  hand_cell& cell(u32 index);
+  /// Mapped from the start: they are needed where nothing may throw.
+  body_entry& body(u32 index) noexcept { return bodies_[index]; }
+  hand_cell& cell(u32 index) noexcept { return cells_[index]; }
   std::byte* body_bytes(const body_entry& entry);
 
   /// Reserves pages so that stores cannot fail. Throws error{out_of_resources}.
@@ -54,7 +55,9 @@ private:
   participant* participants_ = nullptr;
   std::atomic<u32>* next_ = nullptr;
   std::array<std::atomic<std::byte*>, 16> segments_{};  // log extents [0,4), [4,8), [8,16) ..
-  std::atomic<std::byte*> bodies_{nullptr}, cells_{nullptr};
+  os::mapping bodies_map_, cells_map_;
+  body_entry* bodies_ = nullptr;
+  hand_cell* cells_ = nullptr;
 
   std::mutex mutex_;  // guards the following
   std::vector<os::mapping> maps_;
