@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include <algorithm>
+#include <boost/asio/use_future.hpp>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -30,6 +31,17 @@ namespace mp_test {
 
 inline bool long_form() { return std::getenv("MP_TEST_LONG") != nullptr; }
 inline int rounds(int in_short, int in_long) { return long_form() ? in_long : in_short; }
+
+/// What this process holds, the library's I/O thread included: it is brought up before, for it stays for good.
+inline fd_ledger holdings_now() {
+  static const bool up = [] {
+    mp::queue<int> q;
+    q.put(1);
+    return q.async_get(mp::asio::use_future).get() == 1;
+  }();
+  REQUIRE(up);
+  return {};
+}
 
 /// What a child tells. Children assert nothing.
 struct note {

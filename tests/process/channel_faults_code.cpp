@@ -145,7 +145,7 @@ TEST_CASE("process: code that fails in an argument, in the function or in a mess
   CAPTURE(static_cast<int>(method), name_of(h));
   const int kind = static_cast<int>(h);
   const bool throws = h == how::throws;
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     // Encode an argument: what it throws reaches the caller as it is, and nothing was started.
     mp::queue<note> notes;

@@ -39,7 +39,7 @@ TEST_CASE("process: a function that forks and returns twice gives its result onc
   const mp::start_method method = GENERATE(mp::start_method::forkserver, mp::start_method::spawn);
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(static_cast<int>(method), name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.transport = over});
     mp::queue<note> notes;
@@ -61,14 +61,14 @@ TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and
           "[queue][pipe][connection][process][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.maxsize = 2, .transport = over});
     mp::joinable_queue<int> joinable({.transport = over});
     auto [in, out] = mp::pipe<int>({.transport = over});
     auto [left, right] = mp::duplex_pipe<int, int>({.transport = over});
     auto [here, there] = mp::connection::pair({.transport = over});
-    mp::process running{stay};
+    mp::process running{stay}, ours{stay};
     running.start();
     mp::receiver<int> from_q = q.receiver();
     mp::sender<int> to_q = q.sender();
@@ -106,7 +106,7 @@ TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and
         {"process.terminate", [&] { running.terminate(); }},
         {"process.request_stop", [&] { running.request_stop(); }},
         {"process.is_alive", [&] { static_cast<void>(running.is_alive()); }},
-        {"process.start", [] { mp::process{stay}.start(); }},
+        {"process.start", [&] { ours.start(); }},
     };
     for (const auto& [name, use] : uses) {
       CAPTURE(name);
@@ -147,7 +147,7 @@ TEST_CASE("handles: every use after close throws closed, and close again is fine
           "[queue][pipe][connection][process][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.transport = over});
     mp::joinable_queue<int> joinable({.transport = over});

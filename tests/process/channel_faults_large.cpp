@@ -69,8 +69,8 @@ TEST_CASE("pipe: a sender killed in a large message leaves nothing of it, and gi
           "[pipe][faults][large]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
-  const std::size_t bytes = long_form() ? 1_GiB : 128_MiB;
+  const fd_ledger ledger = holdings_now();
+  const std::size_t bytes = long_form() ? 1_GiB : 64_MiB;
   const int kills = rounds(3, 20);
   std::mt19937_64 random(14);
   int partial = 0;
@@ -116,8 +116,8 @@ TEST_CASE("pipe: a sender of a large message ends with peer_died when its receiv
           "[pipe][faults][large]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
-  const std::size_t bytes = long_form() ? 1_GiB : 128_MiB;
+  const fd_ledger ledger = holdings_now();
+  const std::size_t bytes = long_form() ? 1_GiB : 64_MiB;
   const int kills = rounds(3, 20);
   std::mt19937_64 random(15);
   for (int round = 0; round < kills; ++round) {
@@ -146,9 +146,9 @@ TEST_CASE("pipe: a sender of a large message ends with peer_died when its receiv
 TEST_CASE("pipe: a message of gigabytes arrives bit by bit, and delays nobody else", "[pipe][faults][large]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const std::size_t bytes = long_form() ? 3_GiB : 192_MiB;
+  const std::size_t bytes = long_form() ? 3_GiB : 96_MiB;
   if (available_memory() < 4 * bytes + 1_GiB) MP_SKIP("a message of " << (bytes >> 20) << " MiB needs more memory");
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     auto [mine, theirs] = mp::duplex_pipe<int, int>();
     mp::process answering = mp::process{echo, std::move(theirs)}.start();

@@ -79,7 +79,7 @@ std::int64_t ticks(pid_t pid) {
 TEST_CASE("queue: a stopped consumer is not taken for dead, and the others keep their deadlines", "[queue][faults]") {
   const mp::on_death mode = GENERATE(mp::on_death::report, mp::on_death::redeliver);
   CAPTURE(static_cast<int>(mode));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.maxsize = 3, .on_consumer_death = mode});
     const mp::sender<int> stays_open = q.sender();
@@ -123,7 +123,7 @@ TEST_CASE("queue: processes that are stopped at random moments lose and double n
           "[queue][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   constexpr int producers = 2, passers = 2;
   const std::int64_t each = rounds(20'000, 400'000);
   const int stops = rounds(40, 1000);
@@ -185,7 +185,7 @@ TEST_CASE("pipe: a writer whose reader does not read waits without using the pro
           "[pipe][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   constexpr std::int64_t count = 50'000;
   {
     auto [in, out] = mp::pipe<std::array<std::int64_t, 8>>({.max_bytes = 64 << 10, .transport = over});
@@ -218,7 +218,7 @@ TEST_CASE("queue: hundreds of descriptors under way hold their sender back, and 
           "[queue][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   constexpr int count = 300;
   {
     mp::queue<std::pair<int, mp::unique_fd>> q({.transport = over});

@@ -157,7 +157,7 @@ TEST_CASE("waits: a thousand handled signals a second are not seen by any call t
           "[queue][pipe][process][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::process p = mp::process{{.err = mp::stdio::null()}, wait_in_every_way, static_cast<int>(over)}.start();
     const auto status = p.join_for(2 * long_patience);
@@ -173,7 +173,7 @@ TEST_CASE("waits: a thousand handled signals a second are not seen by any call t
 TEST_CASE("waits: a limit of nothing or less, or a moment that is past, tries once", "[queue][pipe][process][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.maxsize = 1, .transport = over});
     auto [in, out] = mp::pipe<int>({.maxsize = 1, .transport = over});
@@ -214,7 +214,7 @@ TEST_CASE("waits: a limit of nothing or less, or a moment that is past, tries on
 TEST_CASE("waits: a limit that is longer than any clock waits until the fact comes", "[queue][pipe][process][faults]") {
   const mp::transport over = GENERATE(from_range(std::begin(all_transports), std::end(all_transports)));
   CAPTURE(name_of(over));
-  const fd_ledger ledger;
+  const fd_ledger ledger = holdings_now();
   {
     mp::queue<int> q({.maxsize = 1, .transport = over});
     auto [here, there] = mp::connection::pair({.transport = over});
