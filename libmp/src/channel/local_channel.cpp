@@ -48,6 +48,7 @@ void local_channel::check_process() const {
 }
 
 void local_channel::add_role(role r) {
+  check_process();
   const std::lock_guard guard(mutex_);
   ++self_[r];
 }
