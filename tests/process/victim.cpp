@@ -342,7 +342,7 @@ int main(int argc, char** argv) {
   if (what == "stop-server") return stop_server();
   if (what == "robbed") return robbed();
   if (what == "replaced") return replaced(argv[2], argv[3]);
-  if (what == "hammer") return hammer(method == mp::start_method::spawn ? 30 : 200);
+  if (what == "hammer") return hammer(method == mp::start_method::spawn ? 20 : 60);
   if (what == "orderly-end") return orderly_end(third);
   if (what == "misbehaving-child") {
     // The variable is for children only.
