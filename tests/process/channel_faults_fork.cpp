@@ -92,13 +92,13 @@ TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and
         {"joinable_queue.get", [&] { joinable.get(); }},
         {"joinable_queue.task_done", [&] { joinable.task_done(); }},
         {"joinable_queue.join", [&] { joinable.join(); }},
-        {"pipe receiver.get", [&, &in = in] { in.get(); }},
-        {"pipe sender.put", [&, &out = out] { out.put(2); }},
-        {"duplex_end.put", [&, &left = left] { left.put(2); }},
-        {"duplex_end.get", [&, &right = right] { right.get(); }},
-        {"connection.send_bytes", [&, &here = here] { here.send_bytes("x"); }},
-        {"connection.recv_bytes", [&, &there = there] { there.recv_bytes(); }},
-        {"connection.poll", [&, &there = there] { static_cast<void>(there.poll()); }},
+        {"pipe receiver.get", [&] { in.get(); }},
+        {"pipe sender.put", [&] { out.put(2); }},
+        {"duplex_end.put", [&] { left.put(2); }},
+        {"duplex_end.get", [&] { right.get(); }},
+        {"connection.send_bytes", [&] { here.send_bytes("x"); }},
+        {"connection.recv_bytes", [&] { there.recv_bytes(); }},
+        {"connection.poll", [&] { static_cast<void>(there.poll()); }},
         {"process.join", [&] { running.join(); }},
         {"process.join_for", [&] { running.join_for(patience); }},
         {"process.exit_status", [&] { running.exit_status(); }},
@@ -110,11 +110,11 @@ TEST_CASE("handles: every use in a copy that fork made throws wrong_process, and
     };
     for (const auto& [name, use] : uses) {
       CAPTURE(name);
-      forked_child copy([&use = use] { return code_of(use) == mp::errc::wrong_process ? 0 : 1; });
+      forked_child copy([&use] { return code_of(use) == mp::errc::wrong_process ? 0 : 1; });
       CHECK(copy.wait() == 0);
     }
     // A copy that lets go of everything in order: for us nothing has changed.
-    forked_child tidy([&, &in = in, &out = out] {
+    forked_child tidy([&] {
       q.close();
       in.close();
       out.close();

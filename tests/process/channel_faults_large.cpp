@@ -153,7 +153,7 @@ TEST_CASE("pipe: a message of gigabytes arrives bit by bit, and delays nobody el
     auto [mine, theirs] = mp::duplex_pipe<int, int>();
     mp::process answering = mp::process{echo, std::move(theirs)}.start();
     std::atomic<bool> done = false;
-    const auto ping = [&, &mine = mine](std::vector<std::int64_t>& times, auto go_on) {
+    const auto ping = [&](std::vector<std::int64_t>& times, auto go_on) {
       int wrong = 0;
       for (int i = 0; go_on(i); ++i) {
         const std::int64_t begin = now_ns();

@@ -93,28 +93,28 @@ void wait_in_every_way(int over_number) {
   under_storm(
       "joinable_queue.join", [&] { tasks.join(); }, [&] { tasks.get(), tasks.task_done(); });
   under_storm(
-      "receiver.get", [&, &in = in] { check(in.get().size() == 3, "receiver.get"); },
-      [&, &out = out] {
+      "receiver.get", [&] { check(in.get().size() == 3, "receiver.get"); },
+      [&] {
         out.put({1, 2, 3});
       });
   under_storm(
-      "receiver.get of a large one", [&, &in = in] { check(in.get() == large, "receiver.get"); },
-      [&, &out = out] { out.put(large); });
+      "receiver.get of a large one", [&] { check(in.get() == large, "receiver.get"); },
+      [&] { out.put(large); });
   out.put(large);
   under_storm(
-      "sender.put", [&, &out = out] { out.put(large); },
-      [&, &in = in] {
+      "sender.put", [&] { out.put(large); },
+      [&] {
         in.get();
         in.get();
       });
   under_storm(
-      "connection.recv_bytes", [&, &here = here] { check(here.recv_bytes().size() == 5, "recv_bytes"); },
-      [&, &there = there] { there.send_bytes("hello"); });
+      "connection.recv_bytes", [&] { check(here.recv_bytes().size() == 5, "recv_bytes"); },
+      [&] { there.send_bytes("hello"); });
   under_storm(
-      "connection.poll_for", [&, &here = here] { check(here.poll_for(patience), "poll_for"); },
-      [&, &there = there] { there.send_bytes("hello"); });
+      "connection.poll_for", [&] { check(here.poll_for(patience), "poll_for"); },
+      [&] { there.send_bytes("hello"); });
   under_storm(
-      "wait", [&, &in = in] { check(mp::wait(q, in) == std::vector<std::size_t>{0}, "wait"); }, [&] { q.put(4); });
+      "wait", [&] { check(mp::wait(q, in) == std::vector<std::size_t>{0}, "wait"); }, [&] { q.put(4); });
   mp::queue<int> silent({.transport = over});
   under_storm(
       "wait_for that ends", [&] { check(mp::wait_for(50ms, silent).empty(), "wait_for"); }, [] {});
@@ -236,7 +236,7 @@ TEST_CASE("waits: a limit that is longer than any clock waits until the fact com
       CHECK(q.put_for(2, limit));
       getting.join();
       CHECK(q.get() == 2);
-      std::thread sending = once_we_sleep([&, &there = there] { there.send_bytes("x"); });
+      std::thread sending = once_we_sleep([&] { there.send_bytes("x"); });
       CHECK(here.recv_bytes_for(limit).has_value());
       sending.join();
       mp::process p{stay};
