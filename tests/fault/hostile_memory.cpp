@@ -116,7 +116,7 @@ outcome suffer(channel_kind kind, mp::on_death on_death, const std::function<voi
       o = outcome::hung;
       break;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    let_pass(std::chrono::microseconds(200));
   }
   for (const int fd : {go[0], go[1], ready[0], ready[1]}) ::close(fd);
   ::munmap(notes, sizeof(page));

@@ -46,7 +46,7 @@ struct dice {
   /// 1 us to 10 ms, as many of each magnitude.
   void pause() {
     const double us = std::pow(10.0, static_cast<double>(below(4000)) / 1000.0);
-    std::this_thread::sleep_for(std::chrono::nanoseconds(static_cast<long>(us * 1000)));
+    let_pass(std::chrono::nanoseconds(static_cast<long>(us * 1000)));
   }
 };
 
@@ -134,7 +134,7 @@ void queue_round(mp::on_death on_death, u64 kills, dice& d, figures& f) {
   const auto moves = [&](auto&& done) {
     u64 seen_gets = b.gets;
     for (auto last = std::chrono::steady_clock::now(); !done();) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      let_pass(std::chrono::milliseconds(1));
       const u64 now = b.gets;
       if (std::exchange(seen_gets, now) != now)
         last = std::chrono::steady_clock::now();
@@ -167,7 +167,7 @@ void queue_round(mp::on_death on_death, u64 kills, dice& d, figures& f) {
   for (u64 i = 0; i < producers; ++i) end(who[i]);
   f.hung += !moves([&] { return c->size() == 0; });
   // What the last get of each consumer has in hand is got, and reported.
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  let_pass(std::chrono::milliseconds(50));
   for (u64 i = producers; i < who.size(); ++i) end(who[i]);
   collect();
   if (on_death == mp::on_death::redeliver) {
@@ -247,7 +247,7 @@ void pipe_round(dice& d, figures& f) {
       end(other);
       return;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    let_pass(std::chrono::microseconds(100));
   }
   f.items += b.returned;
   f.damaged += b.damaged;

@@ -7,6 +7,7 @@
 #include "mp/detail/encoder.hpp"
 #include "mp/error.hpp"
 
+#include <poll.h>
 #include <sys/types.h>
 #include <chrono>
 #include <cstdio>
@@ -38,6 +39,12 @@ inline constexpr time_point never = time_point::max();  // until: no limit
 inline constexpr time_point at_once = time_point::min();
 inline time_point in(std::chrono::milliseconds d) { return std::chrono::steady_clock::now() + d; }
 inline constexpr std::chrono::seconds patience{10};
+
+/// The random part of a random kill, or a look that is repeated: nothing is decided by it.
+inline void let_pass(std::chrono::nanoseconds d) {
+  const timespec t{static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
+  ::ppoll(nullptr, 0, &t, nullptr);
+}
 
 inline bool long_form() { return std::getenv("MP_TEST_LONG") != nullptr; }
 
