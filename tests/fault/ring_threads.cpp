@@ -36,6 +36,7 @@ void queue_of(u64 items_each, std::size_t maxsize) {
   std::vector<u64> ids;
   std::size_t damaged = 0, wrong = 0;
   std::mutex mutex;  // guards the three above
+  std::atomic<u64> left{putters * items_each};
   {
     std::vector<std::jthread> threads;
     for (u64 p = 0; p < putters; ++p)
@@ -48,7 +49,6 @@ void queue_of(u64 items_each, std::size_t maxsize) {
           }
         }
       });
-    std::atomic<u64> left{putters * items_each};
     for (u64 g = 0; g < getters; ++g)
       threads.emplace_back([&, g] {
         std::vector<seen> got;

@@ -37,6 +37,7 @@ struct runtime {
 enum class life : int { not_started, running, stopped, forked };
 
 std::atomic<runtime*> current{nullptr};
+std::atomic<runtime*> last{nullptr};  // stopped, and kept reachable: a leak checker must not call (1) a leak
 std::atomic<life> state{life::not_started};
 
 // In storage of their own, so that a forked child can begin again with a fresh mutex without freeing anything.
@@ -86,6 +87,7 @@ void* run_thread(void* argument) {
 
 void in_forked_child() noexcept {
   is_io_thread = false;
+  last.store(current.load(std::memory_order_relaxed), std::memory_order_relaxed);
   current.store(nullptr, std::memory_order_relaxed);
   state.store(life::forked, std::memory_order_relaxed);
 }
@@ -195,6 +197,7 @@ void stop_io_thread(std::chrono::milliseconds limit) noexcept {
     if (state.load(std::memory_order_relaxed) != life::forked) state.store(life::stopped, std::memory_order_relaxed);
   }
   if (!rt) return;
+  last.store(rt, std::memory_order_release);
   try {
     // First the handlers hear of it, then the thread ends: both are posted, so the order is theirs.
     asio::post(rt->context, [rt] {
