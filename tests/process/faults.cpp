@@ -43,9 +43,13 @@ std::vector<pid_t> marked_by(const std::string& entry) {
 }
 
 pid_t run_marked(const std::vector<std::string>& arguments, const std::string& entry) {
-  std::vector<std::string> words = arguments, variables{entry};
+  // A signal that kills must kill: a sanitizer's handler would do its work in whatever the signal interrupted.
+  const char* const given = std::getenv("ASAN_OPTIONS");
+  std::vector<std::string> words = arguments,
+                           variables{entry, "ASAN_OPTIONS=handle_segv=0:" + std::string(given ? given : "")};
   words.insert(words.begin(), program_path("process_victim"));
-  for (char** v = environ; *v; ++v) variables.emplace_back(*v);
+  for (char** v = environ; *v; ++v)
+    if (!std::string_view(*v).starts_with("ASAN_OPTIONS=")) variables.emplace_back(*v);
   std::vector<char*> argv, envp;
   for (auto& w : words) argv.push_back(w.data());
   for (auto& v : variables) envp.push_back(v.data());

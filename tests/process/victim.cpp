@@ -1,6 +1,8 @@
 // A program of the library that tests start, starve, stop and kill. Its first argument says what it does; environment
 // variables make it misbehave before mp::init. Never asserts: it answers by what it writes and by its exit code.
 
+#include "victim.hpp"
+
 #include "mp/process.hpp"
 #include "mp/this_process.hpp"
 
@@ -8,7 +10,6 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -23,7 +24,6 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <mutex>
 #include <stdexcept>
@@ -31,6 +31,7 @@
 #include <thread>
 #include <vector>
 
+namespace victim {
 namespace {
 
 std::string variable(const char* name) {
@@ -53,22 +54,6 @@ const bool early = (misbehave(variable("VICTIM_STATIC")), true);
 
 mp::start_method method = mp::start_method::forkserver;
 
-[[noreturn]] void for_ever() {
-  for (;;) ::pause();
-}
-void nothing() {}
-
-// What a start_failed or other error says, as one line.
-template <class F>
-void say_error(F f) {
-  try {
-    f();
-    std::cout << "no error" << std::endl;
-  } catch (const mp::error& e) {
-    std::cout << e.code().message() << " | " << e.what() << std::endl;
-  }
-}
-
 // Starts children without end: those that live, those that end, those with children of their own.
 void family(int depth) {
   if (depth == 0) for_ever();
@@ -88,105 +73,6 @@ void family(int depth) {
       living.clear();
     }
   }
-}
-
-pid_t fork_server() {
-  // The one child of ours that is named so.
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream stat(entry.path() / "stat");
-    std::string text;
-    std::getline(stat, text);
-    const auto open = text.find('('), close = text.rfind(')');
-    if (close == std::string::npos || text.substr(open + 1, close - open - 1) != "mp-forkserver") continue;
-    if (std::atoi(text.c_str() + close + 4) == ::getpid()) return std::atoi(name.c_str());
-  }
-  return 0;
-}
-
-void await_end(pid_t pid) {
-  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-  pollfd p{pidfd, POLLIN, 0};
-  ::poll(&p, 1, 20'000);
-  ::close(pidfd);
-}
-
-// The fork server is killed while children run, then while they are started.
-int kill_server(int signal) {
-  mp::process survivor({.in = mp::stdio::pipe()}, [] {
-    char byte;
-    static_cast<void>(!::read(0, &byte, 1));
-    ::_exit(41);
-  });
-  survivor.start();
-  const pid_t first = fork_server();
-  if (first == 0) return 50;
-  ::kill(first, signal);
-  if (signal == SIGINT) {
-    // It ignores this one.
-    mp::process p(nothing);
-    if (!p.start().join().success() || fork_server() != first) return 51;
-  } else {
-    await_end(first);
-  }
-  if (!survivor.is_alive()) return 52;
-  survivor.take_in().reset();
-  const auto status = survivor.join();
-  if (status != mp::exit_status::exited(41) && !status.is_unknown()) return 53;
-  std::cout << (status.is_unknown() ? "unknown" : "exact") << std::endl;
-  mp::process after([] { ::_exit(42); });
-  return after.start().join() == mp::exit_status::exited(42) ? 0 : 54;
-}
-
-int kill_server_often() {
-  std::atomic<bool> enough{false};
-  std::jthread killer([&] {
-    unsigned seed = 1;
-    while (!enough) {
-      if (const pid_t pid = fork_server()) ::kill(pid, SIGKILL);
-      for (unsigned spin = (seed = seed * 1103515245 + 12345) >> 16 & 0x3fff; spin > 0 && !enough; --spin)
-        std::this_thread::yield();
-    }
-  });
-  int wrong = 0, unknown = 0, failed = 0;
-  for (int i = 0; i < 60; ++i) {
-    try {
-      mp::process p([](int code) { ::_exit(code); }, i + 1);
-      const auto status = p.start().join();
-      if (status.is_unknown())
-        ++unknown;
-      else if (status != mp::exit_status::exited(i + 1))
-        ++wrong;
-    } catch (const mp::error& e) {
-      if (e.code() != mp::errc::start_failed) ++wrong;
-      ++failed;
-    }
-  }
-  enough = true;
-  std::cout << "wrong " << wrong << " unknown " << unknown << " failed " << failed << std::endl;
-  return wrong == 0 ? 0 : 1;
-}
-
-int stop_server() {
-  mp::process first([] { ::_exit(1); });
-  first.start().join();
-  mp::process running({.in = mp::stdio::pipe()}, [] {
-    char byte;
-    static_cast<void>(!::read(0, &byte, 1));
-    ::_exit(43);
-  });
-  running.start();
-  const pid_t server = fork_server();
-  ::kill(server, SIGSTOP);
-  int result = 0;
-  say_error([] { mp::process({.start_timeout = std::chrono::milliseconds(200)}, nothing).start(); });
-  running.take_in().reset();
-  if (running.join_for(std::chrono::seconds(20)) != mp::exit_status::exited(43)) result = 1;
-  ::kill(server, SIGCONT);
-  mp::process after([] { ::_exit(44); });
-  if (after.start().join() != mp::exit_status::exited(44)) result = 2;
-  return result;
 }
 
 // Every ioctl is refused, so that the kernel's memory of a status cannot be asked.
@@ -322,8 +208,10 @@ int orderly_end(const std::string& how) {
 }
 
 }  // namespace
+}  // namespace victim
 
 int main(int argc, char** argv) {
+  using namespace victim;
   const std::string what = argc > 1 ? argv[1] : "";
   const std::string third = argc > 2 ? argv[2] : "";
   if (what == "forgets-init") {

@@ -10,11 +10,18 @@
 /// Source:   doc/decisions/0008-mailboxes.md.
 
 #include "mp/detail/handle.hpp"
+#include "mp/mailbox.hpp"
 #include "os/control.hpp"
+#include "os/fork_guard.hpp"
 #include "process/mailbox_link.hpp"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <utility>
 
 namespace mp::detail {
 
@@ -41,6 +48,36 @@ private:
 
 /// An address that this process learned from a message, by pid; null: none.
 std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time);
+
+inline constexpr std::ptrdiff_t usual_mailbox_bound = 10'000;
+
+/// Everything of this process's mailbox.
+struct mailbox_state {
+  const std::uint64_t generation = os::fork_generation();
+  std::recursive_mutex mutex;  // guards the following; an address is encoded under it
+  handle own, keep;            // everything; a sender, so that no receive ends because nobody is left
+  bool known_outside = false;  // somebody may hold our address: the mailbox cannot be exchanged any more
+  std::ptrdiff_t bound = usual_mailbox_bound;
+  std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<address_state>> known;
+  packed_mailbox to_children, from_parent;
+  pid_t parent = 0;
+  std::shared_ptr<address_state> parent_state;
+  std::atomic<bool> watching{false};
+
+  // One receiving thread at a time:
+  std::mutex receiving;
+  std::deque<std::shared_ptr<mail>> aside;
+
+  /// The channel that is received from now; made at first use.
+  std::shared_ptr<channel> channel_now();
+  void adopt(handle fresh);
+};
+
+/// Made at first use; a forked child has a new one.
+mailbox_state& own_mailbox();
+
+/// In a child: what its parent hands over is looked for from now on.
+void watch_for_parent();
 
 inline constexpr os::control_kind mailbox_kind{static_cast<std::uint32_t>(os::control_kind::first_free)};
 

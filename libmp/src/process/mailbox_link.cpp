@@ -1,0 +1,211 @@
+// How mailboxes come to be and how addresses travel between parent and child. Must not take a mailbox that others know
+// from under them.
+
+#include "process/mailbox_link.hpp"
+
+#include "mp/address.hpp"
+#include "mp/detail/async.hpp"
+#include "mp/error.hpp"
+#include "os/memfd.hpp"
+#include "os/proc.hpp"
+#include "process/child.hpp"
+#include "process/mailbox_state.hpp"
+#include "process/messages.hpp"
+#include "process/self.hpp"
+#include "process/stop.hpp"
+
+#include <mutex>
+#include <string>
+
+namespace mp::detail {
+namespace {
+
+channel_options mailbox_options(std::ptrdiff_t bound) {
+  channel_options o;
+  o.maxsize = static_cast<std::size_t>(bound);
+  return o;
+}
+
+handle make_mailbox(std::ptrdiff_t bound) { return handle(make_channel(mailbox_options(bound)), role::whole); }
+
+handle unpack(std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
+  decoder d(bytes, std::move(fds));
+  handle h = handle::adopt(import_handle(d, 0));
+  d.finish();
+  return h;
+}
+
+packed_mailbox pack(channel& c, role r) {
+  packed_mailbox p;
+  p.bytes.resize(256);
+  encoder e(p.bytes);
+  c.export_handle(e, r);
+  p.bytes.resize(e.size());
+  p.fds = std::move(e.attachments());
+  return p;
+}
+
+// What the parent sends into the mailbox that it made is put into ours: others know ours already.
+class bridge final : public async_operation {
+public:
+  explicit bridge(handle from) : from_(std::move(from)) {}
+  bool try_finish() noexcept override {
+    try {
+      for (;;) {
+        const auto into = own_mailbox().channel_now();
+        if (!into->ready(role::whole, side::put)) return false;
+        std::size_t taken = 0;
+        const auto forward = [](void* to, incoming&& item) {
+          outgoing out;
+          out.size = item.bytes.size();
+          out.bytes = item.bytes;
+          out.fds = item.fds;
+          static_cast<void>(static_cast<channel*>(to)->put(role::whole, out, time_point::min()));
+        };
+        const op_status s = from_.shared()->get(role::receiver, 1, forward, into.get(), time_point::min(), taken);
+        if (s == op_status::timed_out) return false;
+        if (s != op_status::ok) return true;  // the parent is gone
+      }
+    } catch (...) {
+      return true;
+    }
+  }
+  int prepare() noexcept override {
+    try {
+      return from_.shared()->prepare_poll(role::receiver, side::get) ? at_once : from_.shared()->poll_fd(side::get);
+    } catch (...) {
+      return none;
+    }
+  }
+  void abort(const error_code&) noexcept override {}
+
+private:
+  handle from_;
+};
+
+// On the I/O thread of a child: its parent made a mailbox for it.
+void take_over(os::control_message&& message) {
+  handle from_parent = unpack(message.body(), std::move(message.fds));
+  mailbox_state& me = own_mailbox();
+  handle before;
+  {
+    const std::lock_guard lock(me.mutex);
+    if (!me.known_outside) {
+      before = std::move(me.own);
+      me.adopt(std::move(from_parent));
+    }
+  }
+  if (from_parent.is_open()) return start_operation(std::make_shared<bridge>(std::move(from_parent)));
+  if (before.is_open()) before.shared()->shutdown();  // wakes who waits for it: it looks again
+}
+
+}  // namespace
+
+std::shared_ptr<channel> mailbox_state::channel_now() {
+  const std::lock_guard lock(mutex);
+  if (!own.is_open()) adopt(make_mailbox(bound));
+  return own.shared();
+}
+
+void mailbox_state::adopt(handle fresh) {
+  own = std::move(fresh);
+  keep = handle(own.shared(), role::sender);
+}
+
+mailbox_state& own_mailbox() {
+  static std::atomic<mailbox_state*> instance{nullptr};
+  mailbox_state* now = instance.load(std::memory_order_acquire);
+  while (!now || now->generation != os::fork_generation()) {
+    // Never destroyed. A forked child starts with a new one.
+    auto fresh = std::make_unique<mailbox_state>();
+    if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+  }
+  return *now;
+}
+
+void watch_for_parent() {
+  if (!this_self().is_child || own_mailbox().watching.exchange(true)) return;
+  static std::once_flag registered;
+  std::call_once(registered, [] { on_message_in_child(mailbox_kind, take_over); });
+  watch_parent();
+}
+
+const packed_mailbox& packed_own_address() noexcept {
+  static const packed_mailbox none;
+  try {
+    mailbox_state& me = own_mailbox();
+    const auto own = me.channel_now();
+    const std::lock_guard lock(me.mutex);
+    me.known_outside = true;
+    if (me.to_children.bytes.empty()) {
+      me.to_children = pack(*own, role::sender);
+      for (const unique_fd& fd : me.to_children.fds) os::close_on_fork(fd.get());
+    }
+    return me.to_children;
+  } catch (...) {
+    return none;  // the start goes on; a child that sends to us is told
+  }
+}
+
+void forget_address(pid_t pid) noexcept {
+  mailbox_state& me = own_mailbox();
+  const std::lock_guard lock(me.mutex);
+  std::erase_if(me.known, [&](auto& entry) { return entry.first.first == pid; });
+}
+
+void set_parent_address(packed_mailbox&& packed, pid_t parent) noexcept {
+  mailbox_state& me = own_mailbox();
+  me.from_parent = std::move(packed);
+  me.parent = parent;
+}
+
+std::shared_ptr<address_state> parent_address() {
+  mailbox_state& me = own_mailbox();
+  const std::lock_guard lock(me.mutex);
+  if (me.parent_state) return me.parent_state;
+  if (me.from_parent.fds.empty())
+    throw_error(errc::closed,
+                "parent_process::send: the parent had no room for a mailbox when it started this process");
+  // Every child got the same open file description; presence needs one of its own.
+  std::vector<unique_fd> fds = std::move(me.from_parent.fds);
+  fds[0] = os::reopen(fds[0].get());
+  me.parent_state = std::make_shared<address_state>(unpack(me.from_parent.bytes, std::move(fds)), me.parent,
+                                                    os::start_time_of(me.parent));
+  return me.parent_state;
+}
+
+std::shared_ptr<address_state> address_of_child(child& c) {
+  const pid_t pid = c.who().pid;
+  const auto ended = [&] {
+    if (const auto end = c.wait(time_point::min()))
+      throw_error(end->status.is_exited() ? errc::closed : errc::peer_died,
+                  "process::address: " + c.who().name + " has ended: " + to_string(end->status));
+  };
+  ended();
+  const std::uint64_t start_time = os::start_time_of(pid);
+  mailbox_state& me = own_mailbox();
+  const std::lock_guard lock(me.mutex);
+  auto& known = me.known[{pid, start_time}];
+  if (known) return known;
+  const handle all = make_mailbox(usual_mailbox_bound);
+  const packed_mailbox packed = pack(*all.shared(), role::whole);
+  std::vector<int> fds;
+  for (const unique_fd& fd : packed.fds) fds.push_back(fd.get());
+  const int problem =
+      c.send(mailbox_kind, packed.bytes, fds, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  if (problem != 0) {
+    ended();
+    throw_system_error(errc::out_of_resources, "process::address: cannot hand a mailbox to " + c.who().name, problem);
+  }
+  known = std::make_shared<address_state>(handle(all.shared(), role::sender), pid, start_time);
+  return known;
+}
+
+std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time) {
+  mailbox_state& me = own_mailbox();
+  const std::lock_guard lock(me.mutex);
+  const auto it = me.known.find({pid, start_time});
+  return it == me.known.end() ? nullptr : it->second;
+}
+
+}  // namespace mp::detail

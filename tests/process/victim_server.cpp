@@ -1,0 +1,122 @@
+// The victim that kills and stops its own fork server.
+
+#include "mp/process.hpp"
+#include "victim.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+
+namespace victim {
+namespace {
+
+pid_t fork_server() {
+  // The one child of ours that is named so.
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream stat(entry.path() / "stat");
+    std::string text;
+    std::getline(stat, text);
+    const auto open = text.find('('), close = text.rfind(')');
+    if (close == std::string::npos || text.substr(open + 1, close - open - 1) != "mp-forkserver") continue;
+    if (std::atoi(text.c_str() + close + 4) == ::getpid()) return std::atoi(name.c_str());
+  }
+  return 0;
+}
+
+void await_end(pid_t pid) {
+  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  pollfd p{pidfd, POLLIN, 0};
+  ::poll(&p, 1, 20'000);
+  ::close(pidfd);
+}
+
+}  // namespace
+
+// The fork server is killed while children run, then while they are started.
+int kill_server(int signal) {
+  mp::process survivor({.in = mp::stdio::pipe()}, [] {
+    char byte;
+    static_cast<void>(!::read(0, &byte, 1));
+    ::_exit(41);
+  });
+  survivor.start();
+  const pid_t first = fork_server();
+  if (first == 0) return 50;
+  ::kill(first, signal);
+  if (signal == SIGINT) {
+    // It ignores this one.
+    mp::process p(nothing);
+    if (!p.start().join().success() || fork_server() != first) return 51;
+  } else {
+    await_end(first);
+  }
+  if (!survivor.is_alive()) return 52;
+  survivor.take_in().reset();
+  const auto status = survivor.join();
+  if (status != mp::exit_status::exited(41) && !status.is_unknown()) return 53;
+  std::cout << (status.is_unknown() ? "unknown" : "exact") << std::endl;
+  mp::process after([] { ::_exit(42); });
+  return after.start().join() == mp::exit_status::exited(42) ? 0 : 54;
+}
+
+int kill_server_often() {
+  std::atomic<bool> enough{false};
+  std::jthread killer([&] {
+    unsigned seed = 1;
+    while (!enough) {
+      if (const pid_t pid = fork_server()) ::kill(pid, SIGKILL);
+      for (unsigned spin = (seed = seed * 1103515245 + 12345) >> 16 & 0x3fff; spin > 0 && !enough; --spin)
+        std::this_thread::yield();
+    }
+  });
+  int wrong = 0, unknown = 0, failed = 0;
+  for (int i = 0; i < 60; ++i) {
+    try {
+      mp::process p([](int code) { ::_exit(code); }, i + 1);
+      const auto status = p.start().join();
+      if (status.is_unknown())
+        ++unknown;
+      else if (status != mp::exit_status::exited(i + 1))
+        ++wrong;
+    } catch (const mp::error& e) {
+      if (e.code() != mp::errc::start_failed) ++wrong;
+      ++failed;
+    }
+  }
+  enough = true;
+  std::cout << "wrong " << wrong << " unknown " << unknown << " failed " << failed << std::endl;
+  return wrong == 0 ? 0 : 1;
+}
+
+int stop_server() {
+  mp::process first([] { ::_exit(1); });
+  first.start().join();
+  mp::process running({.in = mp::stdio::pipe()}, [] {
+    char byte;
+    static_cast<void>(!::read(0, &byte, 1));
+    ::_exit(43);
+  });
+  running.start();
+  const pid_t server = fork_server();
+  ::kill(server, SIGSTOP);
+  int result = 0;
+  say_error([] { mp::process({.start_timeout = std::chrono::milliseconds(200)}, nothing).start(); });
+  running.take_in().reset();
+  if (running.join_for(std::chrono::seconds(20)) != mp::exit_status::exited(43)) result = 1;
+  ::kill(server, SIGCONT);
+  mp::process after([] { ::_exit(44); });
+  if (after.start().join() != mp::exit_status::exited(44)) result = 2;
+  return result;
+}
+
+}  // namespace victim
