@@ -98,8 +98,7 @@ void wait_in_every_way(int over_number) {
         out.put({1, 2, 3});
       });
   under_storm(
-      "receiver.get of a large one", [&] { check(in.get() == large, "receiver.get"); },
-      [&] { out.put(large); });
+      "receiver.get of a large one", [&] { check(in.get() == large, "receiver.get"); }, [&] { out.put(large); });
   out.put(large);
   under_storm(
       "sender.put", [&] { out.put(large); },
@@ -111,8 +110,7 @@ void wait_in_every_way(int over_number) {
       "connection.recv_bytes", [&] { check(here.recv_bytes().size() == 5, "recv_bytes"); },
       [&] { there.send_bytes("hello"); });
   under_storm(
-      "connection.poll_for", [&] { check(here.poll_for(patience), "poll_for"); },
-      [&] { there.send_bytes("hello"); });
+      "connection.poll_for", [&] { check(here.poll_for(patience), "poll_for"); }, [&] { there.send_bytes("hello"); });
   under_storm(
       "wait", [&] { check(mp::wait(q, in) == std::vector<std::size_t>{0}, "wait"); }, [&] { q.put(4); });
   mp::queue<int> silent({.transport = over});

@@ -13,7 +13,6 @@
 #include "support/fd_ledger.hpp"
 #include "support/patience.hpp"
 
-#include <atomic>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <array>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
