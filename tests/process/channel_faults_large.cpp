@@ -100,7 +100,7 @@ TEST_CASE("pipe: a sender killed in a large message leaves nothing of it, and gi
     REQUIRE_NOTE(memory, notes);
     if (wrong.number != 0) ++partial;
     CHECK(end.what == "peer_died");
-    CHECK(memory.number < std::int64_t{8 << 20});
+    if (!mp_test::address_sanitizer) CHECK(memory.number < std::int64_t{8 << 20});  // it keeps what is freed
     kept = std::max(kept, memory.number);
     CHECK(putting.join() == mp::exit_status::signaled(SIGKILL));
     CHECK(getting.join().success());

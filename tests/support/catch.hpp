@@ -17,6 +17,7 @@ inline auto starts_with(const std::string& text) { return Catch::Matchers::Start
 #endif
 
 #include "mp/error.hpp"
+#include "support/sanitizers.hpp"
 
 #include <iostream>
 #include <optional>
