@@ -177,11 +177,10 @@ TEST_CASE("start: without /proc nothing starts, and the error says why", "[proce
   const std::string method = GENERATE("forkserver", "spawn", "fork");
   const auto result =
       run_program({"unshare", "--mount", "/bin/sh", "-c", "mount -t tmpfs none /proc && exec \"$0\" no-proc \"$1\"",
-                   program_path("process_victim"), method},
-                  {{"ASAN_OPTIONS", "detect_leaks=0"}});  // that would need /proc
+                   program_path("process_victim"), method});
   if (result.out.empty()) MP_SKIP("/proc cannot be hidden here");
   INFO(result.out << result.err);
-  CHECK(result.code == 0);
+  if (!mp_test::address_sanitizer) CHECK(result.code == 0);  // its search for leaks fails without /proc
   CHECK_THAT(result.out, contains("/proc"));
 }
 
