@@ -12,11 +12,11 @@ import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "conformance", "process", "fault", "fuzz", "lint"]
+SUITES = ["unit", "conformance", "process", "fault", "fuzz", "lint", "samples"]
 # name -> (compiler, meson options, suites that run in it, multiplier of time limits)
 BUILDS = {
     "plain": ("", ["-Dsamples=true"], SUITES, 1),
-    "address": ("clang++-19", ["-Dsamples=true", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+    "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                 ["unit", "conformance", "process", "fuzz"], 3),
     "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false",
@@ -40,16 +40,32 @@ class Totals:
             self.broken.append(name)
 
 
-def prepare(name):
-    """Configures and builds one build; says whether it worked."""
+def prepare(name, suites):
+    """Configures one build and builds what the suites need; says whether it worked."""
     compiler, options, _, _ = BUILDS[name]
     directory = os.path.join(TOP, "build", "tests-" + name)
-    script = '. "$top/.setup/common.sh"; configure "$@"; build "$1"'
     environment = dict(os.environ, top=TOP)
     if compiler:
         environment["CXX"] = compiler
-    done = subprocess.run(["bash", "-euc", script, "setup", directory, "-Dtests=true", *options], env=environment)
-    return directory if done.returncode == 0 else None
+
+    def setup(what, *words):
+        script = '. "$top/.setup/common.sh"; ' + what + ' "$@"'
+        return subprocess.run(["bash", "-euc", script, "setup", directory, *words], env=environment).returncode == 0
+
+    if not setup("configure", "-Dtests=true", *options):
+        return None
+    # The tests of the plain build want everything, the installed library too; a sanitizer build has some suites only.
+    return directory if setup("build", *([] if name == "plain" else targets_of(directory, suites))) else None
+
+
+def targets_of(directory, suites):
+    def introspect(what):
+        return json.loads(subprocess.run(["meson", "introspect", "--" + what, directory], capture_output=True, check=True).stdout)
+
+    files = {target["id"]: target["filename"] for target in introspect("targets")}
+    wanted = {one for test in introspect("tests") if {s.split(":")[-1] for s in test["suite"]} & set(suites)
+              for one in test["depends"]}
+    return sorted(os.path.relpath(path, directory) for one in wanted for path in files.get(one, []))
 
 
 def read_log(directory):
@@ -121,11 +137,11 @@ def main():
     began = time.monotonic()
     for name in builds:
         print("== %s build" % name, flush=True)
-        directory = prepare(name)
+        suites = [arguments.suite] if arguments.suite else BUILDS[name][2]
+        directory = prepare(name, suites)
         if not directory:
             totals.add("the %s build" % name, 0, 1)
             continue
-        suites = [arguments.suite] if arguments.suite else BUILDS[name][2]
         run(name, directory, suites, arguments, totals)
     print("took %.0f s" % (time.monotonic() - began))
     if totals.passed + totals.failed == 0:

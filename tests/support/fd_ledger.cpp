@@ -4,9 +4,7 @@
 
 #include "support/patience.hpp"
 
-#ifdef MP_TEST_HAS_PROCESS
 #include "mp/process.hpp"
-#endif
 
 #include <dirent.h>
 #include <unistd.h>
@@ -59,9 +57,7 @@ void list(std::ostream& out, const char* sign, const char* kind, const auto& the
   }
 }
 
-#ifdef MP_TEST_HAS_PROCESS
 void nothing() {}
-#endif
 
 }  // namespace
 
@@ -112,7 +108,6 @@ bool fd_ledger::clean() const {
 }
 
 void warm_up() {
-#ifdef MP_TEST_HAS_PROCESS
   static const bool done = [] {
     mp::process p{nothing};
     p.start();
@@ -120,7 +115,6 @@ void warm_up() {
     return true;
   }();
   static_cast<void>(done);
-#endif
 }
 
 }  // namespace mp_test

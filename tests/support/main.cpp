@@ -9,9 +9,7 @@ using listener_base = Catch::EventListenerBase;
 #include <catch2/catch.hpp>
 using listener_base = Catch::TestEventListenerBase;
 #endif
-#ifdef MP_TEST_HAS_PROCESS
 #include "mp/init.hpp"
-#endif
 
 #include <cstddef>
 #include <cstdio>
@@ -36,9 +34,7 @@ CATCH_REGISTER_LISTENER(tally)
 }  // namespace
 
 int main(int argc, char** argv) {
-#ifdef MP_TEST_HAS_PROCESS
   mp::init(argc, argv);
-#endif
   const int code = Catch::Session().run(argc, argv);
   std::fflush(nullptr);
   std::printf("\ntally: %zu passed, %zu failed\n", tally::passed, tally::failed);
