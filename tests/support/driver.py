@@ -59,6 +59,8 @@ def prepare(name, suites):
 
 
 def targets_of(directory, suites):
+    subprocess.run(["ninja", "-C", directory, "build.ninja"], capture_output=True)  # the list is as old as that
+
     def introspect(what):
         return json.loads(subprocess.run(["meson", "introspect", "--" + what, directory], capture_output=True, check=True).stdout)
 
