@@ -36,9 +36,12 @@ TEST_CASE("pipe: a put that waits for room ends when the receiver leaves", "[pip
 
 TEST_CASE("pipe: a range-for sees every item and ends when the sender left", "[pipe][conformance]") {
   auto [in, out] = make_pipe<int>();
-  std::jthread producer([s = std::move(out)] { CHECK(s.put_many(std::vector{1, 2, 3}) == 3); });
+  std::size_t put = 0;
+  std::jthread producer([&put, s = std::move(out)] { put = s.put_many(std::vector{1, 2, 3}); });
   std::vector<int> seen;
   for (const int v : in) seen.push_back(v);
+  producer.join();
+  CHECK(put == 3);
   CHECK(seen == std::vector{1, 2, 3});
 }
 
@@ -111,10 +114,15 @@ TEST_CASE("queue: shutdown ends gets and puts that wait", "[queue][conformance]"
   auto empty = make_queue<int>();
   auto full = make_queue<int>(bounded(1));
   full.put(1);
-  std::jthread getter([&] { CHECK_ERRC(empty.get(), closed); });
-  std::jthread putter([&] { CHECK_ERRC(full.put(2), closed); });
-  empty.shutdown();
-  full.shutdown();
+  std::optional<mp::errc> get_end, put_end;
+  {
+    std::jthread getter([&] { get_end = mp_test::errc_of([&] { return empty.get(); }); });
+    std::jthread putter([&] { put_end = mp_test::errc_of([&] { return full.put(2), 0; }); });
+    empty.shutdown();
+    full.shutdown();
+  }
+  CHECK(get_end == mp::errc::closed);
+  CHECK(put_end == mp::errc::closed);
 }
 
 // ---- joinable

@@ -1,7 +1,10 @@
 // The ring under threads of one process: what thread and address sanitizers can see. Two views of one memory stand for
 // two processes (a second ring_channel is made from an exported handle, past the registry); more threads share one view.
+// Thread sanitizer knows a word by its address: what one view releases it never sees acquired by the other, so that
+// there all threads share one view.
 
 #include "ring_rig.hpp"
+#include "support/sanitizers.hpp"
 
 #include <algorithm>
 #include <mutex>
@@ -31,7 +34,7 @@ void queue_of(u64 items_each, std::size_t maxsize) {
   const auto first = make(channel_kind::queue, mp::on_death::report, false, maxsize);
   first->add_role(role::whole);
   const std::shared_ptr<channel> second = another_view(*first, role::whole);
-  const std::array<channel*, 2> views{first.get(), second.get()};
+  const std::array<channel*, 2> views{first.get(), mp_test::thread_sanitizer ? first.get() : second.get()};
   constexpr u64 putters = 3, getters = 3;
   std::vector<u64> ids;
   std::size_t damaged = 0, wrong = 0;
@@ -80,8 +83,8 @@ void queue_of(u64 items_each, std::size_t maxsize) {
   first->clear_hand();
   const std::string damage = view(*first).damage();
   all.check(damage.empty() || damage.find("bodies") != std::string::npos, "the lists are whole: " + damage);
-  std::printf("figure: threads: queue of %zu: %zu items through 2 views, %lu threads\n", maxsize, ids.size(),
-              putters + getters + 1);
+  std::printf("figure: threads: queue of %zu: %zu items through %d views, %lu threads\n", maxsize, ids.size(),
+              mp_test::thread_sanitizer ? 1 : 2, putters + getters + 1);
 }
 
 void pipe_of(u64 items) {

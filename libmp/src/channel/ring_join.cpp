@@ -12,8 +12,10 @@ void ring_channel::note_got(u64 first, u64 count) noexcept {
   participant& mine = memory_.slot(presence_.self_slot());
   const u32 other = 1 - (mine.got_index.load(std::memory_order_relaxed) & 1);
   const u64 base = got_by(presence_.self_slot());
-  mine.got[other] =
-      first == no_sequence ? participant::got_record{base + count, 0, 0} : participant::got_record{base, first, count};
+  if (first == no_sequence)
+    mine.got[other].set(base + count, 0, 0);
+  else
+    mine.got[other].set(base, first, count);
   mine.got_index.store(other, std::memory_order_release);
 }
 
@@ -25,15 +27,16 @@ void ring_channel::drop_uncommitted_got() noexcept {
     participant& who = memory_.slot(slot);
     const u32 now = who.got_index.load(std::memory_order_relaxed) & 1;
     if (who.got[now].count == 0 || who.got[now].first < head_sequence()) continue;
-    who.got[1 - now] = {who.got[now].base, 0, 0};
+    who.got[1 - now].set(who.got[now].base, 0, 0);
     who.got_index.store(1 - now, std::memory_order_release);
   }
 }
 
 u64 ring_channel::got_by(u32 slot) const noexcept {
   const participant& who = memory_.slot(slot);
-  const participant::got_record got = who.got[who.got_index.load(std::memory_order_acquire) & 1];
-  return got.base + (got.count != 0 && got.first < head_sequence() ? got.count : 0);
+  const participant::got_record& got = who.got[who.got_index.load(std::memory_order_acquire) & 1];
+  const u64 base = got.base.load(std::memory_order_relaxed), count = got.count.load(std::memory_order_relaxed);
+  return base + (count != 0 && got.first.load(std::memory_order_relaxed) < head_sequence() ? count : 0);
 }
 
 // Under the get lock: what this slot's owner got and never finished counts as done; what it has in hand and will be
@@ -48,7 +51,7 @@ void ring_channel::settle_slot(u32 slot, identity owner) noexcept {
   got = std::min(got, all - std::min(all, others));
   if (who.done.load(std::memory_order_relaxed) < got) who.done.store(got, std::memory_order_release);
   const u32 other = 1 - (who.got_index.load(std::memory_order_relaxed) & 1);
-  who.got[other] = {who.done.load(std::memory_order_relaxed), 0, 0};
+  who.got[other].set(who.done.load(std::memory_order_relaxed), 0, 0);
   who.got_index.store(other, std::memory_order_release);
 }
 

@@ -131,9 +131,16 @@ struct participant {
   u32 pid;
   u64 start_time;         // of the process, from /proc: a recycled pid is a stranger
   std::atomic<u64> done;  // task_done calls (joinable queues)
+  // Items got: base, plus count if `head` is beyond first (joinable queues; written under the get lock). A look without
+  // the lock may see two halves.
   struct got_record {
-    u64 base, first, count;
-  } got[2];  // items got: base, plus count if `head` is beyond first (joinable queues; written under the get lock)
+    std::atomic<u64> base, first, count;
+    void set(u64 new_base, u64 new_first, u64 new_count) noexcept {
+      base.store(new_base, std::memory_order_relaxed);
+      first.store(new_first, std::memory_order_relaxed);
+      count.store(new_count, std::memory_order_relaxed);
+    }
+  } got[2];
   std::atomic<u32> got_index;
   char name[52];
 };
