@@ -131,7 +131,11 @@ bool ring_channel::collect(cell_use& use, std::size_t most, std::vector<unique_f
         std::memcpy(cell.data + used, r.payload, r.header.size);
         used += padded(r.header.size);
       }
-      cell.entries[count++] = entry;
+      hand_entry& into = cell.entries[count++];
+      std::atomic_ref(into.sequence).store(entry.sequence, std::memory_order_relaxed);  // hands::holds looks unlocked
+      into.size = entry.size;
+      into.body = entry.body;
+      into.offset = entry.offset;
       worth_telling |= r.new_extent;
       at = r.after;
       last = r;

@@ -59,12 +59,14 @@ void hands::give_back(u32 cell) noexcept {
   memory_.cell(cell).owner.store(0, std::memory_order_release);
 }
 
+// Without a lock. What is held all the time is found; a cell that is filled meanwhile holds nothing in front of a head
+// that was read before.
 bool hands::holds(u64 sequence) const {
   for (u32 i = 0, n = used(); i < n; ++i) {
-    const hand_cell& cell = memory_.cell(i);
+    hand_cell& cell = memory_.cell(i);
     const u32 count = std::min(cell.count.load(std::memory_order_acquire), hand_entries);
     for (u32 k = 0; k < count; ++k)
-      if (cell.entries[k].sequence == sequence) return true;
+      if (std::atomic_ref(cell.entries[k].sequence).load(std::memory_order_relaxed) == sequence) return true;
   }
   return false;
 }
