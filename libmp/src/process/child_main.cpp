@@ -27,6 +27,7 @@
 #include "process/zygote_link.hpp"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <cstdio>
 #include <cstdlib>
@@ -132,6 +133,7 @@ void arm(int lifeline) {
 }  // namespace
 
 void enter_zygote_child(int control, int lifeline) {
+  ::prctl(PR_SET_NAME, "mp-waiting");  // until it is told its name
   this_self().generation = os::fork_generation();
   this_self().control = os::guarded_fd(unique_fd(control));
   arm(lifeline);

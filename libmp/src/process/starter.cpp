@@ -5,6 +5,7 @@
 
 #include "mp/error.hpp"
 #include "os/lifeline.hpp"
+#include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "os/socket.hpp"
 #include "os/spawn.hpp"
@@ -34,8 +35,9 @@ namespace {
 using os::control_kind;
 using os::control_status;
 
-// The server may be killed just when we ask, and so may the next one. More than three in a row is no accident.
-constexpr int max_zygotes = 3;
+// The server may be killed just when we ask, and so may the next one, and a child forked ahead. More in a row is no
+// accident.
+constexpr int max_zygotes = 4;
 
 started_child start_by_spawn(attempt& a) {
   auto [ours, theirs] = os::make_socket_pair();
@@ -127,18 +129,26 @@ struct fork_unsafe_server {
   int threads;
 };
 
-// Null: the fork server has vanished, or is no longer like us; the next one may do it.
-std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>& server) {
+// Our end of the control socket of a child that the fork server will fork now. Empty: it has vanished.
+unique_fd request_child(attempt& a, zygote_link& server) {
   auto [ours, theirs] = os::make_socket_pair();
   ours = os::above_stdio(std::move(ours));
-  if (const int problem = server->request(theirs.get(), a.until)) {
-    if (problem == ETIMEDOUT)
-      throw_error(errc::start_failed, quoted(a) + " did not start: the fork server (pid " +
-                                          std::to_string(server->pid()) + ") takes no requests; is it stopped?");
-    if (problem == EPIPE || problem == ECONNRESET || problem == ECONNREFUSED) return nullptr;
-    throw_system_error(errc::start_failed, quoted(a) + " did not start: no request to the fork server", problem);
-  }
-  theirs.reset();
+  const int problem = server.request(theirs.get(), a.until);
+  if (problem == 0) return std::move(ours);
+  if (problem == EPIPE || problem == ECONNRESET || problem == ECONNREFUSED) return {};
+  if (problem == ETIMEDOUT)
+    throw_error(errc::start_failed, quoted(a) + " did not start: the fork server (pid " + std::to_string(server.pid()) +
+                                        ") takes no requests; is it stopped?");
+  throw_system_error(errc::start_failed, quoted(a) + " did not start: no request to the fork server", problem);
+}
+
+// Null: the fork server has vanished, or is no longer like us, or the child that it forked ahead is of no use; ask
+// again.
+std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>& server) {
+  unique_fd ours = server->take_ahead();
+  const bool ahead = static_cast<bool>(ours);
+  if (!ahead) ours = request_child(a, *server);
+  if (!ours) return nullptr;
 
   // While the server forks, we look at what has changed since it was started. The child gets its task only if the
   // answer is: nothing that it could not change itself.
@@ -173,6 +183,7 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
                                           std::to_string(server->pid()) + ") did not answer in time; is it stopped?");
   }
   if (answer.kind == control_kind::refused) {
+    if (ahead) return nullptr;  // true when it was asked, perhaps not now
     os::zygote_refusal why;
     if (answer.body().size() != sizeof why) throw_error(errc::start_failed, "the fork server's refusal is garbled");
     std::memcpy(&why, answer.body().data(), sizeof why);
@@ -184,6 +195,7 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
   if (answer.kind != control_kind::started || answer.fds.size() != 1 || answer.body().size() != sizeof started)
     return nullptr;
   std::memcpy(&started, answer.body().data(), sizeof started);
+  if (ahead && os::has_ended(answer.fds[0].get())) return nullptr;
   return std::make_shared<child>(child_identity{started.pid, a.plan.name, a.message.daemon}, std::move(answer.fds[0]),
                                  std::move(ours), server);
 }
@@ -214,6 +226,7 @@ started_child start_by_zygote(attempt& a) {
       continue;
     }
     send_task(a, *c, true);
+    server->fork_ahead();
     take_captures(a, *c);
     return finish(a, std::move(c));
   }
