@@ -168,6 +168,7 @@ std::optional<int> zombie_exit_code(pid_t pid) noexcept {
 
 placement read_placement() {
   placement found;
+  found.text.reserve(1024);
   char text[8192];
   const own_files* const files = own_files::get();
   if (!files) return found;

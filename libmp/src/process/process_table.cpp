@@ -140,6 +140,10 @@ void reap_some() noexcept {
 }
 
 void end_children() noexcept {
+  {
+    const std::lock_guard lock(the_table().mutex);
+    if (the_table().all.empty()) return;
+  }
   try {
     terminate_all(take_all([](const child& c) { return c.who().daemon; }));
     join_all(take_all([](const child& c) { return !c.who().daemon; }));

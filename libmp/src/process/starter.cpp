@@ -149,19 +149,11 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
   const bool ahead = static_cast<bool>(ours);
   if (!ahead) ours = request_child(a, *server);
   if (!ours) return nullptr;
+  // It wakes up while we look around.
+  if (ahead) os::send_control_now(ours.get(), control_kind::wake, nullptr, 0);
 
-  // While the server forks, we look at what has changed since it was started. The child gets its task only if the
-  // answer is: nothing that it could not change itself.
-  surroundings now = read_surroundings(true);
-  if (now.placement.empty() && !server->started_in().placement.empty())
-    throw_error(errc::out_of_resources, quoted(a) +
-                                            " did not start: /proc/self cannot be read to see whether the fork "
-                                            "server still fits (no descriptor left?)");
-  if (now.placement != server->started_in().placement) {
-    drop_zygote(server);
-    return nullptr;  // the child, if there is one already, finds its socket closed and ends
-  }
-  set_differences(a, server->started_in(), std::move(now));
+  // While the child wakes up or is forked, we look at what has changed since the server was started.
+  set_differences(a, server->started_in(), read_surroundings(false));
 
   os::control_message answer;
   for (;;) {
@@ -200,6 +192,27 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
                                  std::move(ours), server);
 }
 
+// While the child sets itself up. It runs only if the answer is: nothing has changed that it could not change itself.
+// False: it must not run.
+bool let_go(attempt& a, child& c, const zygote_link& server) {
+  const surroundings& then = server.started_in();
+  surroundings now;
+  read_placement_into(now);
+  if (now.placement.empty() && !then.placement.empty())
+    throw_error(errc::out_of_resources, quoted(a) +
+                                            " did not start: /proc/self cannot be read to see whether the fork "
+                                            "server still fits (no descriptor left?)");
+  if (now.placement != then.placement) return false;
+  go_message go;
+  if (now.umask && now.umask != then.umask) go = {1, *now.umask};
+  const std::span<const std::byte> body(reinterpret_cast<const std::byte*>(&go), sizeof go);
+  const int problem = c.send(control_kind::go, body, {}, a.until);
+  // One that has ended says why in what it sent before.
+  if (problem != 0 && problem != EPIPE && problem != ECONNRESET)
+    fail(a, c, errc::start_failed, std::string("it cannot be told to run: ") + std::strerror(problem));
+  return true;
+}
+
 started_child start_by_zygote(attempt& a) {
   for (int servers = 0; servers < max_zygotes; ++servers) {
     const auto server = current_zygote(a.until);
@@ -225,7 +238,12 @@ started_child start_by_zygote(attempt& a) {
       if (server->is_gone()) drop_zygote(server);
       continue;
     }
+    a.message.go_follows = true;
     send_task(a, *c, true);
+    if (!let_go(a, *c, *server)) {
+      drop_zygote(server);
+      continue;  // the child finds its socket closed and ends
+    }
     server->fork_ahead();
     take_captures(a, *c);
     return finish(a, std::move(c));
