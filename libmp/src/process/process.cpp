@@ -117,6 +117,7 @@ process& process::start() & {
   plan.options = &s.options;
   plan.name = s.name;
   plan.call = &*s.call;
+  plan.takes_stop = detail::wants_stop_token(s.call->bytes);
   auto started = detail::start_child(plan);
   s.child = std::move(started.child);
   s.streams = std::move(started.ours);
