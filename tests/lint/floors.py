@@ -16,10 +16,10 @@ PUBLIC = {
     "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
                "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "
                "detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
-    "process": "core init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
+    "process": "core future detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
                "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/handlers "
                "detail/receive* detail/start*",
-    "actors": "mp pool supervisor caf future",
+    "actors": "mp pool supervisor caf detail/pool*",
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 SYSTEM_CALLS = r"(unistd|fcntl|signal|poll|sched|spawn|pthread|sys/(?!types)[\w]+|linux/\w+)\.h$"

@@ -13,6 +13,7 @@
 #include "mp/error.hpp"            // IWYU pragma: export
 #include "mp/exit_status.hpp"      // IWYU pragma: export
 #include "mp/failure.hpp"          // IWYU pragma: export
+#include "mp/future.hpp"           // IWYU pragma: export
 #include "mp/init.hpp"             // IWYU pragma: export
 #include "mp/mailbox.hpp"          // IWYU pragma: export
 #include "mp/pipe.hpp"             // IWYU pragma: export
