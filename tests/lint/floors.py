@@ -16,7 +16,7 @@ PUBLIC = {
     "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
                "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "
                "detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
-    "process": "core future detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
+    "process": "core future remote_error detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
                "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/handlers "
                "detail/receive* detail/start*",
     "actors": "mp pool supervisor caf detail/pool*",

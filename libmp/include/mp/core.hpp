@@ -20,6 +20,7 @@
 #include "mp/process.hpp"          // IWYU pragma: export
 #include "mp/process_options.hpp"  // IWYU pragma: export
 #include "mp/queue.hpp"            // IWYU pragma: export
+#include "mp/remote_error.hpp"     // IWYU pragma: export
 #include "mp/task.hpp"             // IWYU pragma: export
 #include "mp/this_process.hpp"     // IWYU pragma: export
 #include "mp/unique_fd.hpp"        // IWYU pragma: export
