@@ -18,6 +18,8 @@ void pool_core::locked::release() noexcept {
   pool_job* job = std::exchange(core_.finished_, nullptr);
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
+  std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
+  if (core_.self_ && core_.is_over()) last = std::move(core_.self_);
   const bool wake = std::exchange(core_.news_, false) && core_.collectors_ > others_;
   lock_.unlock();
   if (wake) core_.bell_->wake();

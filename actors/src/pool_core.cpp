@@ -37,6 +37,10 @@ pool_core::~pool_core() = default;
 
 void pool_core::start() {
   add_service(service_rank::pool, weak_from_this());
+  {
+    const locked lock(*this);
+    self_ = shared_from_this();
+  }
   try {
     for (std::uint32_t i = 0; i < seats_.size(); ++i) {
       auto lane = make_lane(i);

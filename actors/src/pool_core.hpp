@@ -219,6 +219,8 @@ private:
   bool ticking_ = false, arming_ = false;
   std::map<pool_unit*, std::uint32_t> said_;  // what was last reported of each, by its counter
 
+  std::shared_ptr<pool_core> self_;  // until its last worker has gone
+
   std::atomic<std::uint64_t> ids_{1};
   std::atomic<std::ptrdiff_t> seat_count_{0};
   std::shared_ptr<asio::steady_timer> timer_;  // the I/O thread's

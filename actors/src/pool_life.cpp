@@ -3,7 +3,7 @@
 
 #include "pool_core.hpp"
 
-#include "mp/detail/process_access.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "mp/remote_error.hpp"
 #include "pool_policy.hpp"
@@ -58,7 +58,7 @@ std::unique_ptr<pool_lane> pool_core::make_lane(std::uint32_t number) {
     how.rlimits = options_.limits;
     how.err = stdio::capture();
     lane->process = mp::process(std::move(how), pool_worker, std::move(start));
-    process_access::lead_own_group(lane->process);
+    process_hooks::lead_own_group(lane->process);
     lane->process.start();
     return lane;
   } catch (...) {
@@ -179,7 +179,7 @@ void pool_core::bury(pool_lane& lane) noexcept {
   collect_lane(lane);
   mp::post_mortem found;
   try {
-    if (auto known = process_access::post_mortem(lane.process)) found = std::move(*known);
+    if (auto known = process_hooks::post_mortem(lane.process)) found = std::move(*known);
   } catch (...) {
   }
   if (lane.kill && lane.killed) found.why = lane.kill->why;

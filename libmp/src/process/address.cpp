@@ -39,7 +39,8 @@ struct handle_codec<envelope> {
 };
 
 bool address_state::is_alive() const noexcept {
-  return os::start_time_of(pid_) == start_time_ && !os::zombie_exit_code(pid_).has_value();
+  const pid_t who = pid();
+  return who != 0 && os::start_time_of(who) == start_time() && !os::zombie_exit_code(who).has_value();
 }
 
 bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call) {
@@ -90,7 +91,7 @@ pid_t address::pid() const { return state_ ? state_->pid() : 0; }
 bool address::is_alive() const { return state_ && state_->is_alive(); }
 
 bool operator==(const address& a, const address& b) noexcept {
-  if (!a.state_ || !b.state_) return a.state_ == b.state_;
+  if (!a.state_ || !b.state_ || a.state_ == b.state_) return a.state_ == b.state_;
   return a.state_->pid() == b.state_->pid() && a.state_->start_time() == b.state_->start_time();
 }
 

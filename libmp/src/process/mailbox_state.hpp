@@ -31,19 +31,27 @@ public:
   address_state(handle to, pid_t pid, std::uint64_t start_time)
       : to_(std::move(to)), pid_(pid), start_time_(start_time) {}
 
-  pid_t pid() const noexcept { return pid_; }
-  std::uint64_t start_time() const noexcept { return start_time_; }
+  pid_t pid() const noexcept { return pid_.load(std::memory_order_relaxed); }
+  std::uint64_t start_time() const noexcept { return start_time_.load(std::memory_order_relaxed); }
+  /// A seat's next holder.
+  void moves_to(pid_t pid, std::uint64_t start_time) noexcept {
+    pid_.store(pid, std::memory_order_relaxed);
+    start_time_.store(start_time, std::memory_order_relaxed);
+  }
   bool is_alive() const noexcept;
   const handle& to() const noexcept { return to_; }
-  /// True for the first caller: its message brings our address along.
-  bool introduce() noexcept { return !introduced_.exchange(true); }
-  void forget_introduction() noexcept { introduced_.store(false); }
+  /// True for the first caller, and again when the mailbox has another holder: its message brings our address along.
+  bool introduce() noexcept {
+    const std::uint64_t now = std::uint64_t{to_.shared() ? to_.shared()->holder_changes() : 0} + 1;
+    return introduced_.exchange(now) != now;
+  }
+  void forget_introduction() noexcept { introduced_.store(0); }
 
 private:
   handle to_;  // a sender
-  const pid_t pid_;
-  const std::uint64_t start_time_;
-  std::atomic<bool> introduced_{false};
+  std::atomic<pid_t> pid_;
+  std::atomic<std::uint64_t> start_time_;
+  std::atomic<std::uint64_t> introduced_{0};  // to the holder after so many changes less one; 0: to nobody
 };
 
 /// An address that this process learned from a message, by pid; null: none.
@@ -75,6 +83,12 @@ struct mailbox_state {
 
 /// Made at first use; a forked child has a new one.
 mailbox_state& own_mailbox();
+
+handle make_mailbox(std::ptrdiff_t bound);
+/// Gives everything of it to a child, over its control socket. 0 or errno.
+int hand_over_mailbox(channel& c, child& to);
+/// Throws error{closed}, error{peer_died}: it does not.
+void check_still_runs(child& c, const char* call);
 
 /// In a child: what its parent hands over is looked for from now on.
 void watch_for_parent();

@@ -2,7 +2,7 @@
 
 #include "mp/process.hpp"
 
-#include "mp/detail/process_access.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
 #include "process/child.hpp"
@@ -120,6 +120,7 @@ process& process::start() & {
   plan.name = s.name;
   plan.call = &*s.call;
   plan.own_group = s.own_group;
+  plan.takes_stop = detail::wants_stop_token(s.call->bytes);
   auto started = detail::start_child(plan);
   s.child = std::move(started.child);
   s.streams = std::move(started.ours);
@@ -210,14 +211,14 @@ void process::close() {
 
 namespace detail {
 
-void process_access::lead_own_group(process& p) {
-  auto& s = p.state("process_access::lead_own_group");
+void process_hooks::lead_own_group(process& p) {
+  auto& s = p.state("process_hooks::lead_own_group");
   if (s.child) throw_error(errc::already_started, "process " + s.name + " has its group already: it was started");
   s.own_group = true;
 }
 
-std::optional<mp::post_mortem> process_access::post_mortem(const process& p) {
-  const auto c = p.started_child("process_access::post_mortem");
+std::optional<mp::post_mortem> process_hooks::post_mortem(const process& p) {
+  const auto c = p.started_child("process_hooks::post_mortem");
   const auto ended = c->wait(time_point::min());
   if (!ended) return std::nullopt;
   mp::post_mortem found;

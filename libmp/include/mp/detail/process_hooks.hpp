@@ -14,7 +14,7 @@
 namespace mp::detail {
 
 /// Threads:  as mp::process.   Processes: process-bound.
-struct process_access {
+struct process_hooks {
   /// Its start() will give it a process group of its own and let it ignore SIGINT. Throws: error{already_started}.
   static void lead_own_group(process& p);
   /// Status, failure, name, pid and what it used, once it has ended; nullopt: it runs. Throws: as exit_status.
