@@ -34,7 +34,7 @@ class process;
 namespace detail {
 class child;
 class process_state;
-struct process_access;
+struct process_hooks;
 /// Puts an operation under way that ends with the child's status.
 void async_join(const std::shared_ptr<child>&, completion_ptr<void(error_code, mp::exit_status)>,
                 asio::cancellation_slot);
@@ -146,6 +146,7 @@ public:
 
 private:
   friend struct detail::process_access;
+  friend struct detail::process_hooks;
   struct tag {};
   process(process_options options, detail::encoded call, tag);
   template <class F, class... A>
