@@ -7,4 +7,6 @@
 
 #include "mp/core.hpp"            // IWYU pragma: export
 #include "mp/restart_limits.hpp"  // IWYU pragma: export
+#include "mp/shutdown.hpp"        // IWYU pragma: export
+#include "mp/supervisor.hpp"      // IWYU pragma: export
 #include "mp/verdict.hpp"         // IWYU pragma: export
