@@ -11,7 +11,8 @@ meson meson
 ninja-build ninja
 pkg-config pkg-config
 libboost1.81-dev boost/pfr.hpp
-libcereal-dev cereal/cereal.hpp'
+libcereal-dev cereal/cereal.hpp
+libcaf-dev caf/actor_system.hpp'
 needs_tests='
 catch2 catch2/catch.hpp|catch2/catch_all.hpp
 python3 python3

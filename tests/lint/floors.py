@@ -15,11 +15,11 @@ PUBLIC = {
     "wire": "codec detail/encoder detail/decoder detail/type_hash detail/codec_* detail/type_name* detail/sendable detail/handle_codec detail/reflect*",
     "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
                "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "
-               "detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
-    "process": "core init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
-               "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/handlers "
+               "detail/shared_block detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
+    "process": "core future remote_error detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
+               "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/request detail/handlers "
                "detail/receive* detail/start*",
-    "actors": "mp pool supervisor caf future",
+    "actors": "mp pool pool_* this_task supervisor shutdown verdict restart_limits caf detail/pool*",
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 SYSTEM_CALLS = r"(unistd|fcntl|signal|poll|sched|spawn|pthread|sys/(?!types)[\w]+|linux/\w+)\.h$"

@@ -12,26 +12,25 @@ import tempfile
 import common
 
 PROGRAM = r"""
-#include <mp/mp.hpp>
+#include <mp/%s>
 #include <iostream>
 
-int main(%s) {
-%s
-  const mp::error e(mp::errc::closed, "installed");
-  std::cout << e.what() << ": " << mp::exit_status::exited(0) << '\n';
-}
+int main(int argc, char** argv) {
+  mp::init(argc, argv);
+  mp::queue<std::string> q;
+  mp::process p{[](mp::queue<std::string> out) { out.put("from a child"); }, q};
+  p.start();
+  std::cout << q.get() << ' ' << p.join() << '\n';
+%s}
 """
-EXPECTED = "installed: exited with code 0\n"
+EXPECTED = "from a child exited with code 0\n"
 
 
-def program(top):
-    """With processes and queues once they are there; the words of floor 0 are always."""
-    if not os.path.exists(os.path.join(top, "libmp/include/mp/process.hpp")):
-        return PROGRAM % ("", ""), EXPECTED
-    body = ("  mp::init(argc, argv);\n  mp::queue<std::string> q;\n"
-            "  mp::process p{[](mp::queue<std::string> out) { out.put(\"from a child\"); }, q};\n"
-            "  p.start();\n  std::cout << q.get() << ' ' << p.join() << '\\n';")
-    return PROGRAM % ("int argc, char** argv", body), "from a child exited with code 0\n" + EXPECTED
+def program(package):
+    """What a user of the package would write, and what it prints."""
+    if package == "libmp":
+        return PROGRAM % ("core.hpp", ""), EXPECTED
+    return PROGRAM % ("mp.hpp", "  std::cout << mp::verdict{}.clean() << '\\n';\n"), EXPECTED + "1\n"
 
 
 def output_of(command, **options):
@@ -47,18 +46,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="libmp-installed-") as temp:
         root = os.path.join(temp, "root")
         source = os.path.join(temp, "ten_lines.cpp")
-        text, expected = program(common.TOP)
-        with open(source, "w", encoding="utf-8") as file:
-            file.write(text)
         output_of(["meson", "install", "-C", build, "--no-rebuild", "--destdir", root])
         pc = common.find_under(root, "libmp.pc")
         libdir = os.path.dirname(os.path.dirname(pc))
         environment = dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(pc), PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=libdir)
         compiler = shlex.split(os.environ.get("CXX", "g++"))
 
-        def by_pkg_config(*extra):
-            flags = output_of(["pkg-config", "--cflags", "--libs", *extra, "libmp"], env=environment).split()
-            binary = os.path.join(temp, "by-pkg-config")
+        def by_pkg_config(package):
+            flags = output_of(["pkg-config", "--cflags", "--libs", package], env=environment).split()
+            binary = os.path.join(temp, "by-pkg-config-" + package)
             output_of([*compiler, source, "-o", binary, "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags])
             got = output_of([binary], env=environment)
             if got != expected:
@@ -84,9 +80,13 @@ def main():
                     if name.endswith((".cpp", ".in")) or "/src/" in directory:
                         raise common.Failed("installed and should not be: " + os.path.join(directory, name))
 
-        checks.run("a program builds and runs by pkg-config", by_pkg_config)
-        checks.run("a program builds and runs by CMake with the shared library", lambda: by_cmake("mp"))
-        checks.run("a program builds and runs by CMake with the static library", lambda: by_cmake("mp_static"))
+        for package, target in (("libmp", "mp"), ("libmp-actors", "actors")):
+            text, expected = program(package)
+            with open(source, "w", encoding="utf-8") as file:
+                file.write(text)
+            checks.run("a program builds and runs by pkg-config, with %s" % package, lambda: by_pkg_config(package))
+            checks.run("a program builds and runs by CMake, with %s shared" % package, lambda: by_cmake(target))
+            checks.run("a program builds and runs by CMake, with %s static" % package, lambda: by_cmake(target + "_static"))
         checks.run("only public headers are installed", nothing_private)
     shutil.rmtree(root, ignore_errors=True)
     return checks.done()

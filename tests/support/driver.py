@@ -12,14 +12,14 @@ import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "conformance", "process", "fault", "fuzz", "lint", "samples"]
+SUITES = ["unit", "conformance", "process", "actors", "fault", "fuzz", "lint", "samples"]
 # name -> (compiler, meson options, suites that run in it, multiplier of time limits)
 BUILDS = {
     "plain": ("", ["-Dsamples=true"], SUITES, 1),
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Db_pch=false",
                                "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
-                ["unit", "conformance", "process", "fuzz"], 3),
+                ["unit", "conformance", "process", "actors", "fuzz"], 3),
     "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),

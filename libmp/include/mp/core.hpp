@@ -13,12 +13,14 @@
 #include "mp/error.hpp"            // IWYU pragma: export
 #include "mp/exit_status.hpp"      // IWYU pragma: export
 #include "mp/failure.hpp"          // IWYU pragma: export
+#include "mp/future.hpp"           // IWYU pragma: export
 #include "mp/init.hpp"             // IWYU pragma: export
 #include "mp/mailbox.hpp"          // IWYU pragma: export
 #include "mp/pipe.hpp"             // IWYU pragma: export
 #include "mp/process.hpp"          // IWYU pragma: export
 #include "mp/process_options.hpp"  // IWYU pragma: export
 #include "mp/queue.hpp"            // IWYU pragma: export
+#include "mp/remote_error.hpp"     // IWYU pragma: export
 #include "mp/task.hpp"             // IWYU pragma: export
 #include "mp/this_process.hpp"     // IWYU pragma: export
 #include "mp/unique_fd.hpp"        // IWYU pragma: export

@@ -34,6 +34,8 @@ class process;
 namespace detail {
 class child;
 class process_state;
+struct process_access;
+struct process_hooks;
 /// Puts an operation under way that ends with the child's status.
 void async_join(const std::shared_ptr<child>&, completion_ptr<void(error_code, mp::exit_status)>,
                 asio::cancellation_slot);
@@ -140,10 +142,17 @@ public:
   [[nodiscard]] bool try_send(V&&... values) {
     return address().try_send(std::forward<V>(values)...);
   }
+  /// Asks the child: see address::request. Throws: as that; error{not_started}, error{closed}, error{peer_died}.
+  template <class R, class... V>
+  mp::future<R> request(duration limit, V&&... values) {
+    return address().template request<R>(limit, std::forward<V>(values)...);
+  }
   /// Lets others send to it, too. Shareable. Throws: error{not_started}, error{closed}, error{out_of_resources}.
   mp::address address() const;
 
 private:
+  friend struct detail::process_access;
+  friend struct detail::process_hooks;
   struct tag {};
   process(process_options options, detail::encoded call, tag);
   template <class F, class... A>

@@ -233,6 +233,12 @@ bool ring_channel::left_in_order(side s) const noexcept {
          (s == side::get ? c.reader_left : c.writer_left).load(std::memory_order_acquire);
 }
 
+void ring_channel::change_holder(bool for_good) noexcept {
+  if (!is_ours()) return;
+  shared().holder_changes.fetch_add(1, std::memory_order_relaxed);
+  shared().reader_left.store(for_good ? 1 : 0, std::memory_order_release);
+}
+
 void ring_channel::set_maxsize(std::size_t items) {
   check_process();
   shared().maxsize.store(items, std::memory_order_relaxed);

@@ -57,6 +57,10 @@ public:
   int poll_fd(side s) override { return s == side::get ? get_socket_.get() : put_socket_.get(); }
   void export_handle(detail::encoder&, role r) override;
   bool left_in_order(side) const noexcept override;
+  void change_holder(bool for_good) noexcept override;
+  std::uint32_t holder_changes() const noexcept override {
+    return shared().holder_changes.load(std::memory_order_relaxed);
+  }
   bool nobody_gets(role as) const override {
     check_process();
     return put_ended(as);

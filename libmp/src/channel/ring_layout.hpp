@@ -159,6 +159,7 @@ struct control {
   std::atomic<u32> fence_needed;  // a participant without membarrier: every light barrier is a full fence
   std::atomic<u32> reader_left, writer_left;  // the last one was closed in order
   std::atomic<u32> departures;                // moves when a role ends in order: what was known of ends is old
+  std::atomic<u32> holder_changes;            // a mailbox whose holders change: how often they did
   std::atomic<u32> poisoned;                  // somebody found bytes that no participant of ours writes
   std::atomic<u32> participants_used;         // slots below were in use at some time
   // the put side

@@ -71,6 +71,12 @@ encoded serialise_call(const bound_call& call) {
   return message;
 }
 
+bool wants_stop_token(std::span<const std::byte> bytes) {
+  decoder d(bytes);
+  static_cast<void>(decode<call_target>(d));
+  return decode<bool>(d);
+}
+
 std::unique_ptr<bound_call> parse_call(std::span<const std::byte> bytes, std::vector<unique_fd> fds) {
   auto call = std::make_unique<bound_call>();
   decoder d(bytes);

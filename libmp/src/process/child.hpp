@@ -32,6 +32,7 @@ struct child_identity {
   pid_t pid = 0;
   std::string name;
   bool daemon = false;
+  bool takes_stop = false;  // its function asks for a stop token
 };
 
 class child {

@@ -20,29 +20,11 @@
 namespace mp::detail {
 namespace {
 
-channel_options mailbox_options(std::ptrdiff_t bound) {
-  channel_options o;
-  o.maxsize = static_cast<std::size_t>(bound);
-  return o;
-}
-
-handle make_mailbox(std::ptrdiff_t bound) { return handle(make_channel(mailbox_options(bound)), role::whole); }
-
 handle unpack(std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
   decoder d(bytes, std::move(fds));
   handle h = handle::adopt(import_handle(d, 0));
   d.finish();
   return h;
-}
-
-packed_mailbox pack(channel& c, role r) {
-  packed_mailbox p;
-  p.bytes.resize(256);
-  encoder e(p.bytes);
-  c.export_handle(e, r);
-  p.bytes.resize(e.size());
-  p.fds = std::move(e.attachments());
-  return p;
 }
 
 // What the parent sends into the mailbox that it made is put into ours: others know ours already.
@@ -101,6 +83,35 @@ void take_over(os::control_message&& message) {
 
 }  // namespace
 
+handle make_mailbox(std::ptrdiff_t bound) {
+  channel_options o;
+  o.maxsize = static_cast<std::size_t>(bound);
+  return handle(make_channel(o), role::whole);
+}
+
+packed_mailbox pack(channel& c, role r) {
+  packed_mailbox p;
+  p.bytes.resize(256);
+  encoder e(p.bytes);
+  c.export_handle(e, r);
+  p.bytes.resize(e.size());
+  p.fds = std::move(e.attachments());
+  return p;
+}
+
+int hand_over_mailbox(channel& c, child& to) {
+  const packed_mailbox packed = pack(c, role::whole);
+  std::vector<int> fds;
+  for (const unique_fd& fd : packed.fds) fds.push_back(fd.get());
+  return to.send(mailbox_kind, packed.bytes, fds, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+}
+
+void check_still_runs(child& c, const char* call) {
+  if (const auto end = c.wait(time_point::min()))
+    throw_error(end->status.is_exited() ? errc::closed : errc::peer_died,
+                std::string(call) + ": " + c.who().name + " has ended: " + to_string(end->status));
+}
+
 std::shared_ptr<channel> mailbox_state::channel_now() {
   const std::lock_guard lock(mutex);
   if (!own.is_open()) adopt(make_mailbox(bound));
@@ -151,6 +162,7 @@ void forget_address(pid_t pid) noexcept {
   mailbox_state& me = own_mailbox();
   const std::lock_guard lock(me.mutex);
   std::erase_if(me.known, [&](auto& entry) { return entry.first.first == pid; });
+  std::erase_if(me.answer_to, [&](auto& entry) { return entry.first.first == pid; });
 }
 
 void set_parent_address(packed_mailbox&& packed, pid_t parent) noexcept {
@@ -176,25 +188,15 @@ std::shared_ptr<address_state> parent_address() {
 
 std::shared_ptr<address_state> address_of_child(child& c) {
   const pid_t pid = c.who().pid;
-  const auto ended = [&] {
-    if (const auto end = c.wait(time_point::min()))
-      throw_error(end->status.is_exited() ? errc::closed : errc::peer_died,
-                  "process::address: " + c.who().name + " has ended: " + to_string(end->status));
-  };
-  ended();
+  check_still_runs(c, "process::address");
   const std::uint64_t start_time = os::start_time_of(pid);
   mailbox_state& me = own_mailbox();
   const std::lock_guard lock(me.mutex);
   auto& known = me.known[{pid, start_time}];
   if (known) return known;
   const handle all = make_mailbox(usual_mailbox_bound);
-  const packed_mailbox packed = pack(*all.shared(), role::whole);
-  std::vector<int> fds;
-  for (const unique_fd& fd : packed.fds) fds.push_back(fd.get());
-  const int problem =
-      c.send(mailbox_kind, packed.bytes, fds, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-  if (problem != 0) {
-    ended();
+  if (const int problem = hand_over_mailbox(*all.shared(), c)) {
+    check_still_runs(c, "process::address");
     throw_system_error(errc::out_of_resources, "process::address: cannot hand a mailbox to " + c.who().name, problem);
   }
   known = std::make_shared<address_state>(handle(all.shared(), role::sender), pid, start_time);
@@ -205,7 +207,10 @@ std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time
   mailbox_state& me = own_mailbox();
   const std::lock_guard lock(me.mutex);
   const auto it = me.known.find({pid, start_time});
-  return it == me.known.end() ? nullptr : it->second;
+  if (it != me.known.end()) return it->second;
+  // Our parent need not have introduced itself to us: it may have meant who had this mailbox before.
+  if (pid == me.parent && start_time == os::start_time_of(pid)) return parent_address();
+  return nullptr;
 }
 
 }  // namespace mp::detail

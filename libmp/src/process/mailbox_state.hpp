@@ -31,20 +31,41 @@ public:
   address_state(handle to, pid_t pid, std::uint64_t start_time)
       : to_(std::move(to)), pid_(pid), start_time_(start_time) {}
 
-  pid_t pid() const noexcept { return pid_; }
-  std::uint64_t start_time() const noexcept { return start_time_; }
+  pid_t pid() const noexcept { return pid_.load(std::memory_order_relaxed); }
+  std::uint64_t start_time() const noexcept { return start_time_.load(std::memory_order_relaxed); }
+  /// A seat's next holder.
+  void moves_to(pid_t pid, std::uint64_t start_time) noexcept {
+    pid_.store(pid, std::memory_order_relaxed);
+    start_time_.store(start_time, std::memory_order_relaxed);
+  }
   bool is_alive() const noexcept;
   const handle& to() const noexcept { return to_; }
-  /// True for the first caller: its message brings our address along.
-  bool introduce() noexcept { return !introduced_.exchange(true); }
-  void forget_introduction() noexcept { introduced_.store(false); }
+  /// True for the first caller, and again when the mailbox has another holder: its message brings our address along.
+  bool introduce() noexcept {
+    const std::uint64_t now = present_holder();
+    return introduced_.exchange(now) != now;
+  }
+  void forget_introduction() noexcept { introduced_.store(0); }
+  /// Does the present holder know where answers to our requests go?
+  bool knows_answers() const noexcept { return answers_told_.load() == present_holder(); }
+  void answers_told() noexcept { answers_told_.store(present_holder()); }
+  std::mutex& first_request() noexcept { return first_request_; }
 
 private:
+  std::uint64_t present_holder() const noexcept {
+    return std::uint64_t{to_.shared() ? to_.shared()->holder_changes() : 0} + 1;
+  }
+
   handle to_;  // a sender
-  const pid_t pid_;
-  const std::uint64_t start_time_;
-  std::atomic<bool> introduced_{false};
+  std::atomic<pid_t> pid_;
+  std::atomic<std::uint64_t> start_time_;
+  std::atomic<std::uint64_t> introduced_{0};  // to which present_holder; 0: to nobody
+  std::atomic<std::uint64_t> answers_told_{0};
+  std::mutex first_request_;
 };
+
+/// What a message brings besides its values.
+enum : std::uint8_t { brings_address = 1, is_request = 2, brings_answers = 4 };
 
 /// An address that this process learned from a message, by pid; null: none.
 std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time);
@@ -59,6 +80,7 @@ struct mailbox_state {
   bool known_outside = false;  // somebody may hold our address: the mailbox cannot be exchanged any more
   std::ptrdiff_t bound = usual_mailbox_bound;
   std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<address_state>> known;
+  std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<const handle>> answer_to;  // who has asked us
   packed_mailbox to_children, from_parent;
   pid_t parent = 0;
   std::shared_ptr<address_state> parent_state;
@@ -75,6 +97,12 @@ struct mailbox_state {
 
 /// Made at first use; a forked child has a new one.
 mailbox_state& own_mailbox();
+
+handle make_mailbox(std::ptrdiff_t bound);
+/// Gives everything of it to a child, over its control socket. 0 or errno.
+int hand_over_mailbox(channel& c, child& to);
+/// Throws error{closed}, error{peer_died}: it does not.
+void check_still_runs(child& c, const char* call);
 
 /// In a child: what its parent hands over is looked for from now on.
 void watch_for_parent();

@@ -2,6 +2,7 @@
 
 #include "mp/process.hpp"
 
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
 #include "process/child.hpp"
@@ -26,6 +27,7 @@ public:
   std::optional<encoded> call;  // until started
   std::shared_ptr<detail::child> child;
   std::array<unique_fd, 3> streams;
+  bool own_group = false;
   const std::uint64_t made_in = os::fork_generation();
 };
 
@@ -117,6 +119,8 @@ process& process::start() & {
   plan.options = &s.options;
   plan.name = s.name;
   plan.call = &*s.call;
+  plan.own_group = s.own_group;
+  plan.takes_stop = detail::wants_stop_token(s.call->bytes);
   auto started = detail::start_child(plan);
   s.child = std::move(started.child);
   s.streams = std::move(started.ours);
@@ -205,4 +209,36 @@ void process::close() {
   state_.reset();
 }
 
+namespace detail {
+
+void process_hooks::lead_own_group(process& p) {
+  auto& s = p.state("process_hooks::lead_own_group");
+  if (s.child) throw_error(errc::already_started, "process " + s.name + " has its group already: it was started");
+  s.own_group = true;
+}
+
+std::optional<mp::post_mortem> process_hooks::post_mortem(const process& p) {
+  const auto c = p.started_child("process_hooks::post_mortem");
+  const auto ended = c->wait(time_point::min());
+  if (!ended) return std::nullopt;
+  mp::post_mortem found;
+  found.status = ended->status;
+  if (found.status.is_exited())
+    found.why = death::exited;
+  else if (found.status.is_signaled())
+    found.why = death::signaled;
+  found.process_name = c->who().name;
+  found.pid = c->who().pid;
+  if (auto failure = c->failure()) found.failure = std::move(*failure);
+  if (found.failure.stderr_tail.empty()) found.failure.stderr_tail = c->stderr_tail();
+  const auto length = [](const timeval& t) {
+    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
+  };
+  found.user_time = length(ended->usage.ru_utime);
+  found.system_time = length(ended->usage.ru_stime);
+  found.peak_memory = static_cast<std::size_t>(ended->usage.ru_maxrss) * 1024;
+  return found;
+}
+
+}  // namespace detail
 }  // namespace mp

@@ -25,6 +25,8 @@ void reap_some() noexcept;
 /// The orderly end: daemons get SIGTERM and after a second SIGKILL, the others are joined, with a line on stderr after
 /// a second. Once; in a forked child nothing.
 void end_children() noexcept;
+/// All that are there, ended or not.
+std::vector<std::shared_ptr<child>> all_children();
 /// In a forked child: the parent's children are not ours.
 void abandon_process_table() noexcept;
 

@@ -21,6 +21,8 @@ void check_initialised() {
   if (!this_self().initialised)
     throw_error(errc::not_initialised,
                 "no process can be started yet: make mp::init(argc, argv); the first statement of main");
+  if (this_self().shut_down.load(std::memory_order_relaxed))
+    throw_error(errc::shut_down, "the library was shut down: no process can be started any more");
 }
 
 }  // namespace detail

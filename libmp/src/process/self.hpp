@@ -23,6 +23,7 @@ struct self {
   init_options options;
   std::vector<std::string> arguments;  // argv, as it was given
 
+  std::atomic<bool> shut_down{false};  // no process starts any more
   std::atomic<start_method> method{start_method::forkserver};
   std::atomic<std::uint64_t> children_named{0};  // how many children got a name of ours
 

@@ -53,8 +53,8 @@ started_child start_by_spawn(attempt& a) {
   plan.err = a.streams.theirs[2].get();
   os::spawned process = os::spawn_image(plan);
   theirs.reset();
-  auto c = std::make_shared<child>(child_identity{process.pid, a.plan.name, a.message.daemon}, std::move(process.pidfd),
-                                   std::move(ours), nullptr);
+  auto c = std::make_shared<child>(child_identity{process.pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
+                                   std::move(process.pidfd), std::move(ours), nullptr);
   take_captures(a, *c);
 
   os::control_message hello;
@@ -116,8 +116,8 @@ started_child start_by_fork(attempt& a, bool threads_allowed) {
     }
     throw_system_error(errc::out_of_resources, "no descriptor for a new child", problem);
   }
-  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon}, std::move(pidfd),
-                                   std::move(ours), nullptr);
+  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
+                                   std::move(pidfd), std::move(ours), nullptr);
   if (!a.options.environment.empty()) a.message.environment = changed(read_environment(), a.options);
   send_task(a, *c, false);
   take_captures(a, *c);
@@ -188,8 +188,8 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
     return nullptr;
   std::memcpy(&started, answer.body().data(), sizeof started);
   if (ahead && os::has_ended(answer.fds[0].get())) return nullptr;
-  return std::make_shared<child>(child_identity{started.pid, a.plan.name, a.message.daemon}, std::move(answer.fds[0]),
-                                 std::move(ours), server);
+  return std::make_shared<child>(child_identity{started.pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
+                                 std::move(answer.fds[0]), std::move(ours), server);
 }
 
 // While the child sets itself up. It runs only if the answer is: nothing has changed that it could not change itself.

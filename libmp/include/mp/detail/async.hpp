@@ -31,6 +31,11 @@
 #include <type_traits>
 #include <utility>
 
+namespace boost::asio::detail {
+template <typename T, typename Blocking>
+class promise_executor;  // use_future's
+}  // namespace boost::asio::detail
+
 namespace mp {
 namespace asio = boost::asio;
 
@@ -45,6 +50,12 @@ bool on_io_thread() noexcept;
 void check_may_wait(const char* what);
 /// The error of the async forms for an exception of ours or of the standard library.
 error_code to_error_code(std::exception_ptr) noexcept;
+
+/// Says this executor "any thread"? use_future does. The I/O thread is one, and needs no thread pool of Asio's beside it.
+template <class Executor>
+inline constexpr bool is_any_thread = std::same_as<Executor, asio::system_executor>;
+template <class T, class Blocking>
+inline constexpr bool is_any_thread<asio::detail::promise_executor<T, Blocking>> = true;
 
 /// A completion handler behind a pointer; its executor stays busy until the handler was posted or dropped.
 ///
@@ -67,9 +78,7 @@ protected:
 
 template <class Handler, class... A>
 class completion_of final : public completion<void(A...)> {
-  // "Any thread" (use_future): the I/O thread is one, and needs no thread pool of Asio's beside it.
-  static constexpr bool any_thread =
-      std::same_as<asio::associated_executor_t<Handler, asio::any_io_executor>, asio::system_executor>;
+  static constexpr bool any_thread = is_any_thread<asio::associated_executor_t<Handler, asio::any_io_executor>>;
   using executor_type = std::conditional_t<any_thread, asio::any_io_executor,
                                            asio::associated_executor_t<Handler, asio::any_io_executor>>;
   using busy_executor =

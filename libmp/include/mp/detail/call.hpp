@@ -75,6 +75,8 @@ std::string name_function(std::uintptr_t code, std::string_view type);
 
 /// All of a call, with duplicates of its descriptors. Throws: error{out_of_resources}.
 encoded serialise_call(const bound_call&);
+/// Does the callable of a serialised call ask for a stop token? Throws: error{undecodable}.
+bool wants_stop_token(std::span<const std::byte> bytes);
 /// Throws: error{undecodable}.
 std::unique_ptr<bound_call> parse_call(std::span<const std::byte> bytes, std::vector<unique_fd> fds);
 /// Calls it, once. Throws: error{version_mismatch}, error{undecodable}; what the function throws.

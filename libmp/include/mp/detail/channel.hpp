@@ -127,6 +127,11 @@ public:
   virtual bool nobody_gets(role) const { return false; }
   /// After closed: did the last one of that side leave in order, or did it vanish?
   virtual bool left_in_order(side) const noexcept { return true; }
+  /// A mailbox that outlives its holders: the present one is gone. Until another comes a put ends with closed, and
+  /// left_in_order(side::get) says whether that is for good.
+  virtual void change_holder([[maybe_unused]] bool for_good) noexcept {}
+  /// How often the holder has changed, as all processes see it.
+  virtual std::uint32_t holder_changes() const noexcept { return 0; }
   /// Changes the bound in items. Throws invalid_argument where the transport cannot.
   virtual void set_maxsize(std::size_t items);
 

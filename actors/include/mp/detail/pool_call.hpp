@@ -1,0 +1,216 @@
+#pragma once
+/// @file
+/// How a task runs in a worker: the code that a pool's units name, instantiated for each callable and its parameters.
+/// Not for users: `pool` is their way in.
+///
+/// Shape:    a unit is a run of items for one callable: its state (if it has any), then each item's arguments, back to
+///           back. What an item returns is encoded where the parent can see it, before the next item begins.
+/// Copies:   arguments are decoded where they arrived, results are encoded where they leave.
+/// Threads:  thread-bound (the worker's).   Processes: the same build on both sides.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/call.hpp"
+#include "mp/detail/decoder.hpp"
+#include "mp/detail/encoder.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace mp::detail {
+
+/// One unit under way in a worker, as its code sees it.
+///
+/// Threads:  thread-bound (the worker's).   Processes: process-bound.
+class unit_run {
+public:
+  enum class phase : unsigned char { decoding, running, encoding };
+
+  decoder* in = nullptr;          ///< the rest of the unit
+  std::uintptr_t function = 0;    ///< where the callable is a function pointer
+  std::stop_token stop{};         ///< of the unit, for callables that take one
+  std::shared_ptr<void> state{};  ///< of the callable, once it was read: an exception ends the loop, not the unit
+  std::uint32_t count = 0;        ///< items
+  std::uint32_t at = 0;           ///< the item under way
+  phase where = phase::decoding;  ///< what it is about
+
+  bool more() const noexcept { return at != count; }
+  /// From here on the item counts as started.
+  void begin() {
+    where = phase::decoding;
+    if (watched) [[unlikely]]
+      begin_watched();
+    started->store(at + 1, std::memory_order_release);
+  }
+  void run() noexcept { where = phase::running; }
+  /// The item is over, without a value.
+  void end() {
+    where = phase::encoding;
+    if (direct) [[unlikely]]
+      put_empty();
+    done->store(++at, std::memory_order_release);
+  }
+  /// The item is over. Throws: error{unencodable}, error{too_large}, error{closed}: the pool has gone.
+  template <class R>
+  void end(const R& result) {
+    where = phase::encoding;
+    if (!direct) [[likely]] {
+      encoder e(std::span<std::byte>(draft_at, draft_end));
+      encode(e, result);
+      if (!e.overflowed() && e.attachments().empty()) [[likely]] {
+        draft_at += e.size();
+        draft_used->store(static_cast<std::uint32_t>(draft_at - draft_begin), std::memory_order_relaxed);
+        done->store(++at, std::memory_order_release);  // pairs with the parent's look after a death
+        return;
+      }
+    }
+    put(&result, [](encoder& e, const void* p) { encode(e, *static_cast<const R*>(p)); });
+  }
+
+protected:
+  unit_run() = default;
+  ~unit_run() = default;
+  /// Puts the item's result as a record of its own, after what the draft holds.
+  virtual void put(const void* result, void (*write)(encoder&, const void*)) = 0;
+  virtual void put_empty() = 0;
+  virtual void begin_watched() = 0;
+
+  std::atomic<std::uint32_t>*started = nullptr, *done = nullptr, *draft_used = nullptr;
+  std::byte *draft_begin = nullptr, *draft_at = nullptr, *draft_end = nullptr;
+  bool direct = true;    // no draft: each result is a record
+  bool watched = false;  // somebody wants to know when each item begins
+};
+
+using unit_code = void (*)(unit_run&);
+
+template <class F, bool Stop, class... P, std::size_t... I>
+void run_items(unit_run& run, std::index_sequence<I...>) {
+  decltype(auto) callable = [&]() -> decltype(auto) {
+    if constexpr (std::is_pointer_v<F>) {
+      return reinterpret_cast<F>(run.function);
+    } else if constexpr (std::is_class_v<F> && std::is_empty_v<F>) {
+      return F{};
+    } else {
+      if (!run.state) run.state = std::make_shared<F>(read_callable<F>(*run.in));
+      return (*static_cast<F*>(run.state.get()));
+    }
+  }();
+  while (run.more()) {
+    run.begin();
+    // Braces: from left to right.
+    std::tuple<stored<P>...> arguments{read_value<stored<P>>(*run.in)...};
+    run.run();
+    const auto invoke = [&]() -> decltype(auto) {
+      if constexpr (Stop)
+        return std::invoke(callable, run.stop, as_parameter<P>(std::get<I>(arguments))...);
+      else
+        return std::invoke(callable, as_parameter<P>(std::get<I>(arguments))...);
+    };
+    if constexpr (std::is_void_v<decltype(invoke())>) {
+      invoke();
+      run.end();
+    } else {
+      const std::decay_t<decltype(invoke())> result = invoke();
+      run.end(result);
+    }
+  }
+}
+
+/// The code that a unit names.
+template <class F, bool Stop, class... P>
+void unit_thunk(unit_run& run) {
+  run_items<F, Stop, P...>(run, std::index_sequence_for<P...>{});
+}
+
+/// One callable type; lives for ever.
+struct unit_kind {
+  call_target code;       ///< its thunk
+  std::string_view type;  ///< its name
+  bool takes_stop;
+};
+/// What a unit runs, as the parent knows it.
+///
+/// Threads:  a value.   Processes: process-bound.
+struct unit_function {
+  const unit_kind* kind = nullptr;
+  std::uintptr_t pointer = 0;  ///< the function, where the callable is a pointer
+  friend bool operator==(const unit_function&, const unit_function&) noexcept = default;
+};
+
+/// One callable with a plan for its arguments.
+template <class F, class Plan>
+struct unit_maker;
+template <class F, bool Stop, class... P>
+struct unit_maker<F, call_plan<Stop, P...>> {
+  using result = result_of_plan<F, call_plan<Stop, P...>>;
+
+  /// Throws: error{invalid_argument}: a null function pointer.
+  static unit_function function(const F& f) {
+    static const unit_kind kind{locate(reinterpret_cast<std::uintptr_t>(&unit_thunk<F, Stop, P...>)), type_name<F>(),
+                                Stop};
+    unit_function u{&kind, 0};
+    if constexpr (std::is_pointer_v<F>) u.pointer = reinterpret_cast<std::uintptr_t>(f);
+    return u;
+  }
+  /// What stands in front of the items.
+  static void write_state([[maybe_unused]] encoder& e, [[maybe_unused]] const F& f) {
+    if constexpr (!std::is_pointer_v<F>) write_callable(e, f);
+  }
+  /// The arguments of one item, converted to the parameters' types.
+  template <class... A>
+  static auto convert(A&&... args) {
+    return std::tuple<argument<P, A>...>{convert_argument<P, A>(args)...};
+  }
+  template <class Values>
+  static void write_item(encoder& e, const Values& values) {
+    std::apply([&e](const auto&... v) { (write_value(e, v), ...); }, values);
+  }
+  template <class... A>
+  static void drop(A&&... args) {
+    (drop_handed_over<P>(std::forward<A>(args)), ...);
+  }
+};
+
+template <class F, class... A>
+using unit_maker_for = unit_maker<std::decay_t<F>, typename plan_of<std::decay_t<F>, A...>::type>;
+
+/// Compile-time sentences for what cannot be a task, and the null pointer at run time.
+template <class F, class... A>
+void check_task(const F& f) {
+  check_callable<std::decay_t<F>>();
+  using callable = std::decay_t<F>;
+  if constexpr (can_travel_as_callable<callable>) {
+    check_result<typename unit_maker_for<F, A...>::result>();
+    if constexpr (!std::is_function_v<std::remove_reference_t<F>> &&
+                  (std::is_pointer_v<callable> || std::is_member_function_pointer_v<callable>))
+      if (f == nullptr) throw_error(errc::invalid_argument, "a null function pointer cannot be called");
+  }
+}
+
+/// Reading a T runs none of the user's functions: it may happen wherever its bytes arrive.
+template <class T, class... Seen>
+consteval bool reads_by_itself();
+template <class... P, class... Seen>
+consteval bool all_read_by_themselves(types<P...>, types<Seen...>) {
+  return (reads_by_itself<std::remove_cv_t<P>, Seen...>() && ...);
+}
+template <class T, class... Seen>
+consteval bool reads_by_itself() {
+  if constexpr (is_one_of<T, Seen...>)
+    return true;
+  else if constexpr (kind_of<T> == kind::hook || kind_of<T> == kind::cereal || kind_of<T> == kind::handle ||
+                     kind_of<T> == kind::descriptor)
+    return false;
+  else
+    return all_read_by_themselves(parts_of<T>{}, types<T, Seen...>{});
+}
+
+}  // namespace mp::detail

@@ -1,0 +1,156 @@
+#pragma once
+/// @file
+/// What a pool's core and the typed calls share: units (items on their way) and jobs (what becomes of them).
+/// Not for users: `pool` is their way in.
+///
+/// Shape:    a job is one call (submit, map ..); it owns units, runs of its items. A unit is in the backlog, in one
+///           worker's lane, or with nobody.
+/// Threads:  what is marked "locked" is called with the pool's lock held and runs no code of the user.
+/// Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/future_state.hpp"
+#include "mp/detail/pool_call.hpp"
+#include "mp/pool_options.hpp"
+#include "mp/unique_fd.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace mp::detail {
+
+class pool_job;
+class pool_core;
+
+/// Bytes that are often few: 40 of them need no memory of their own.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+class unit_bytes {
+public:
+  unit_bytes() noexcept = default;
+  unit_bytes(const unit_bytes&) = delete;
+  unit_bytes& operator=(const unit_bytes&) = delete;
+  ~unit_bytes() {
+    if (is_large()) delete[] large_;
+  }
+  std::size_t size() const noexcept { return size_; }
+  std::byte* data() noexcept { return is_large() ? large_ : small_; }
+  std::span<const std::byte> view() const noexcept { return {is_large() ? large_ : small_, size_}; }
+  std::span<std::byte> room() noexcept { return {data(), room_}; }
+  void set_size(std::size_t n) noexcept { size_ = n; }
+  void clear() noexcept { size_ = 0; }
+  /// Room for `n` bytes; keeps what is there. Throws: std::bad_alloc.
+  void reserve(std::size_t n) {
+    if (n <= room_) return;
+    auto* const more = new std::byte[n];
+    std::memcpy(more, data(), size_);
+    if (is_large()) delete[] large_;
+    large_ = more;
+    room_ = n;
+  }
+  void append(std::span<const std::byte> bytes) {
+    if (size_ + bytes.size() > room_) reserve(std::max(size_ + bytes.size(), 2 * room_));
+    if (!bytes.empty()) std::memcpy(data() + size_, bytes.data(), bytes.size());
+    size_ += bytes.size();
+  }
+
+private:
+  static constexpr std::size_t small_room = 40;
+  bool is_large() const noexcept { return room_ != small_room; }
+
+  std::size_t size_ = 0, room_ = small_room;
+  union {
+    std::byte small_[small_room];
+    std::byte* large_;
+  };
+};
+
+/// What few units have.
+struct unit_extras {
+  std::vector<std::uint32_t> ends{};         // where each item ends in the bytes, if there are several
+  std::vector<unique_fd> fds{};              // that travel along
+  std::vector<mp::post_mortem> deaths{};     // of the attempts so far
+  time_point not_before{};                   // of the next attempt
+};
+
+/// Items of one job that go to one worker at a time.
+struct pool_unit {
+  pool_unit* next = nullptr;  // in the list that it is in
+  pool_job* job = nullptr;    // counted
+  std::uint64_t first = 0;    // index of its first item in the job
+  task_id id = 0;             // of that item; the others follow
+  std::uint32_t count = 0;
+  std::uint32_t resolved = 0;  // items that have their answer
+  std::uint32_t number = 0;    // in its lane
+  std::int16_t lane = -1;      // -1: in none
+  std::uint16_t attempt = 0;   // how often it was started
+  std::uint32_t prefix = 0;    // bytes in front of the items: the record's header, the callable's state
+  bool queued = false;         // in the backlog
+  unit_bytes bytes{};
+  std::unique_ptr<unit_extras> extras{};
+
+  unit_extras& more() {
+    if (!extras) extras = std::make_unique<unit_extras>();
+    return *extras;
+  }
+};
+
+/// One call of a pool.
+///
+/// Threads:  see each function.   Processes: process-bound.
+class pool_job {
+public:
+  pool_job(const pool_job&) = delete;
+  pool_job& operator=(const pool_job&) = delete;
+
+  virtual void hold() noexcept = 0;
+  virtual void let_go() noexcept = 0;
+
+  /// Locked. Values of `count` items from `first` on. Throws: error{undecodable}; then none of them was taken.
+  virtual void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
+                      std::vector<unique_fd>&& fds) = 0;
+  /// Locked. The answer of one item is an error.
+  virtual void fail(std::uint64_t item, std::exception_ptr problem) noexcept = 0;
+  /// Locked. A unit of it that nothing refers to any more.
+  virtual void recycle(pool_unit* unit) noexcept = 0;
+  /// Locked. Something of it was resolved; `left` items of what was submitted have no answer yet. True: finish() is to
+  /// be called.
+  virtual bool progressed(std::uint64_t left) noexcept = 0;
+  /// Without the lock, once: the answer is complete.
+  virtual void finish() noexcept = 0;
+
+  // Set before the first unit is submitted.
+  unit_function function{};
+  std::unique_ptr<const task_options> options{};  // null: the pool's defaults, no key
+
+  // Locked.
+  std::uint64_t unresolved = 0;  // items submitted and without answer
+  bool stop_asked = false;       // cancelled: what is not done ends
+  pool_job* next_finished = nullptr;
+
+protected:
+  pool_job() = default;
+  ~pool_job() = default;
+};
+
+/// Where items come from that are read as they are needed. Not locked: runs the user's code, on the caller's thread.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+class pool_feeder {
+public:
+  /// Writes up to `most` items into a unit of the job; null: there are none left.
+  virtual pool_unit* next(std::uint32_t most) = 0;
+  /// How many are left, if that is known; else the largest number.
+  virtual std::uint64_t left() const noexcept = 0;
+
+protected:
+  ~pool_feeder() = default;
+};
+
+}  // namespace mp::detail

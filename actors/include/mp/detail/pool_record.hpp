@@ -1,0 +1,52 @@
+#pragma once
+/// @file
+/// The records in the two pipes between a pool and a worker.
+/// Not for users: `pool` is their way in.
+///
+/// Shape:    a unit's bytes begin with its record, so that they are written once and put as they are.
+/// Threads:  values.                 Processes: the same build on both sides.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include <cstdint>
+
+namespace mp::detail {
+
+enum class record_is : std::uint16_t {
+  function,  // to the worker: number of a function, then where it is (call_target, has pointer, call_target)
+  unit,      // items to run
+  leave,     // end in order
+  values,    // from the worker: results of items, back to back
+  failed     // one item's exception
+};
+
+/// In front of what goes to a worker.
+struct task_record {
+  record_is kind{};
+  std::uint16_t flags = 0;
+  std::uint32_t function = 0;
+  std::uint64_t id = 0;  ///< of the first item
+  std::uint32_t count = 0;
+  std::uint32_t attempt = 0;
+
+  static constexpr std::uint16_t watched = 1;   ///< the parent wants to know when each item begins
+  static constexpr std::uint16_t has_more = 2;  ///< task_more follows
+};
+/// What few units have: then the key.
+struct task_more {
+  std::int64_t deadline_ns = 0;  ///< of each attempt, from its start; 0: none
+  std::int64_t moment_ns = 0;    ///< of the task, on the monotonic clock; 0: none
+  std::uint32_t key_bytes = 0;
+  std::uint32_t unused = 0;
+};
+
+/// In front of what comes from a worker.
+struct result_record {
+  record_is kind{};
+  std::uint16_t flags = 0;
+  std::uint32_t unit = 0;  ///< its number in the lane
+  std::uint32_t first = 0, count = 0;
+
+  static constexpr std::uint16_t rest_unread = 1;  ///< failed: the items behind it could not be found in the bytes
+};
+
+}  // namespace mp::detail

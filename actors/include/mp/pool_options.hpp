@@ -1,0 +1,125 @@
+#pragma once
+/// @file
+/// How a pool and its tasks are asked to behave.
+///
+/// Model:    the arguments of Python's Pool, as aggregates with designated initialisers.
+/// Threads:  values.                 Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/future_state.hpp"
+#include "mp/duration.hpp"
+#include "mp/failure.hpp"
+#include "mp/init.hpp"
+#include "mp/process_options.hpp"
+#include "mp/restart_limits.hpp"
+#include "mp/task.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+namespace mp {
+namespace asio = boost::asio;
+
+/// When a task has taken too long. A length limits each attempt from its start, a moment the whole task with its time
+/// in the queue. What is over is stopped: its stop token is tripped if it takes one, after the grace its worker is
+/// killed.
+///
+/// Threads:  a value.   Processes: process-bound.
+class deadline {
+public:
+  /// None.
+  deadline() noexcept = default;
+  template <class Rep, class Period>
+  deadline(std::chrono::duration<Rep, Period> each_attempt) noexcept : length_(mp::duration(each_attempt)) {}
+  deadline(duration each_attempt) noexcept : length_(each_attempt) {}
+  deadline(time_point whole_task) noexcept : moment_(whole_task) {}
+
+  const std::optional<duration>& of_attempt() const noexcept { return length_; }
+  const std::optional<time_point>& of_task() const noexcept { return moment_; }
+  bool is_none() const noexcept { return !length_ && !moment_; }
+
+private:
+  std::optional<duration> length_;
+  std::optional<time_point> moment_;
+};
+
+/// How often a task may be tried. Attempts are used up by deaths of workers and by deadlines, never by what the task
+/// throws: that is its answer. More than one needs `idempotent`: the task may then run again although it had begun.
+struct retry {
+  std::ptrdiff_t attempts = 1;  ///< in all
+  mp::back_off back_off{};
+  bool idempotent = false;
+};
+
+struct task_options {
+  mp::deadline deadline{};
+  mp::retry retry{};
+  int priority = 0;                 ///< higher runs first
+  std::string key{};                ///< same key: same worker, in order
+  std::optional<duration> grace{};  ///< default: the pool's
+  std::function<void(const progress_report&)> on_progress{};
+};
+
+struct map_options {
+  std::ptrdiff_t chunk = 0;       ///< items that go to a worker at once; 0: measured
+  std::ptrdiff_t look_ahead = 0;  ///< items that imap reads ahead of its consumer; 0: 4 chunks a worker
+  mp::deadline deadline{};        ///< of each item
+  mp::retry retry{};              ///< of each item
+  std::stop_token stop{};         ///< tripped: what is not done is cancelled; map throws cancelled, imap ends
+  bool progress = false;          ///< one line on stderr, if that is a terminal
+};
+/// `pool.map(f, items, mp::progress)`
+inline const map_options progress{.progress = true};
+
+/// A worker that has gone.
+struct worker_exit {
+  std::string worker{};
+  mp::post_mortem post_mortem{};
+  bool replaced = false;
+};
+
+struct pool_options {
+  std::ptrdiff_t workers = cpu_count();
+  task initializer{};                       ///< runs first in each worker: .initializer = {load, "model.bin"}
+  std::ptrdiff_t max_tasks_per_worker = 0;  ///< then it is replaced, between tasks; 0: never
+  std::size_t max_memory_per_worker = 0;    ///< resident bytes; beyond it is replaced, between tasks; 0: never
+  std::optional<mp::start_method> start_method{};
+  mp::restart_limits restart{};  ///< of workers that end while they run no task: an initializer that fails, mostly
+  std::string name = "pool";     ///< workers are called "NAME worker 1"
+  std::function<void(const worker_exit&)> on_worker_exit{};
+  mp::limits limits{};                              ///< of each worker; .memory ends in std::bad_alloc or worker_died
+  std::ptrdiff_t max_queued = 0;                    ///< beyond it submit waits, try_submit refuses; 0: no bound
+  mp::deadline deadline{};                          ///< default of its tasks
+  mp::retry retry{};                                ///< default of its tasks
+  duration grace = std::chrono::milliseconds(100);  ///< from a tripped stop token to SIGKILL
+  asio::any_io_executor executor{};                 ///< of its callbacks; default: the library's I/O thread
+};
+
+/// One worker now.
+struct worker_info {
+  std::string name{};
+  pid_t pid = 0;
+  task_id task = 0;  ///< 0: idle
+  std::uint64_t tasks_done = 0;
+  std::size_t memory = 0;  ///< resident bytes
+};
+
+/// A task that ended its workers as often as its attempts allow.
+struct dead_letter {
+  task_id task = 0;
+  std::string function{};
+  std::vector<mp::post_mortem> deaths{};
+};
+
+struct pool_stats {
+  std::uint64_t queued = 0, running = 0, done = 0, failed = 0, cancelled = 0, retried = 0, worker_deaths = 0;
+  std::vector<worker_info> workers{};
+};
+
+}  // namespace mp

@@ -1,0 +1,302 @@
+// Answers. "Pop and record" is one step under the lock: a result that left the pipe is known to its job before anybody
+// else looks. Must take an answer once, whatever becomes of the worker later.
+
+#include "pool_core.hpp"
+
+#include "mp/error.hpp"
+#include "mp/remote_error.hpp"
+#include "pool_policy.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace mp::detail {
+
+void pool_core::locked::release() noexcept {
+  if (!lock_.owns_lock()) return;
+  pool_job* job = std::exchange(core_.finished_, nullptr);
+  std::vector<std::function<void()>> callbacks;
+  callbacks.swap(core_.callbacks_);
+  std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
+  if (core_.self_ && core_.is_over()) last = std::move(core_.self_);
+  const bool wake = std::exchange(core_.news_, false) && core_.collectors_ > others_;
+  lock_.unlock();
+  if (wake) core_.bell_->wake();
+  while (job) {
+    pool_job* const next = std::exchange(job->next_finished, nullptr);
+    job->finish();
+    job->let_go();
+    job = next;
+  }
+  for (auto& f : callbacks) core_.post_callback(std::move(f));
+}
+
+// -- what a unit has come to
+
+void pool_core::items_done(pool_unit& u, std::uint32_t n, bool good) noexcept {
+  pool_job& job = *u.job;
+  u.resolved += n;
+  (good ? done_ : failed_) += n;
+  news_ = true;
+  job.unresolved -= n;
+  if (job.progressed(job.unresolved)) {
+    job.hold();
+    job.next_finished = finished_;
+    finished_ = &job;
+  }
+}
+
+void pool_core::fail_item(pool_unit& u, std::uint32_t item, std::exception_ptr problem) noexcept {
+  u.job->fail(u.first + item, std::move(problem));
+  items_done(u, 1, false);
+}
+
+void pool_core::fail_unit(pool_unit& u, std::exception_ptr problem) noexcept {
+  while (u.resolved != u.count) fail_item(u, u.resolved, problem);
+  finish_unit(u);
+}
+
+// Nothing refers to it any more.
+void pool_core::finish_unit(pool_unit& u) noexcept {
+  pool_job* const job = u.job;
+  --outstanding_;
+  said_.erase(&u);
+  job->recycle(&u);
+  job->let_go();
+}
+
+void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
+  result_record r;
+  if (item.bytes.size() < sizeof r) return;
+  std::memcpy(&r, item.bytes.data(), sizeof r);
+  const auto rest = item.bytes.subspan(sizeof r);
+  pool_unit* const u = lane.at(r.unit);
+  // A worker that writes nonsense into the pipe has lost its mind: what it says of units that it has not got is dropped.
+  if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.first != u->resolved ||
+      r.count == 0 || r.count > u->count - r.first)
+    return;
+  if (r.kind == record_is::values) {
+    try {
+      u->job->accept(u->first + r.first, r.count, rest, std::move(item.fds));
+      items_done(*u, r.count, true);
+    } catch (...) {
+      for (std::uint32_t i = 0; i < r.count; ++i) fail_item(*u, r.first + i, std::current_exception());
+    }
+    lane.tasks_done += r.count;
+  } else if (r.kind == record_is::failed) {
+    const bool rest_unread = (r.flags & result_record::rest_unread) != 0 && r.first + 1 != u->count;
+    fail_item(*u, r.first,
+              decode_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
+    ++lane.tasks_done;
+    if (rest_unread) {
+      try {
+        pool_unit* const left = split(*u, r.first + 1, u->count - r.first - 1);
+        enqueue_front(*left);
+        u->count = u->resolved;
+      } catch (...) {
+        while (u->resolved != u->count) fail_item(*u, u->resolved, std::current_exception());
+      }
+    }
+  }
+  if (u->resolved != u->count) return;
+  lane.at(r.unit) = nullptr;
+  --lane.in_flight;
+  if (lane.kill && lane.kill->number == r.unit) lane.kill.reset();
+  finish_unit(*u);
+}
+
+bool pool_core::collect_lane(pool_lane& lane) noexcept {
+  if (!lane.results.is_open()) return false;
+  bool any = false;
+  struct context_t {
+    pool_core& core;
+    pool_lane& lane;
+  } context{*this, lane};
+  try {
+    while (lane.has_results()) {
+      std::size_t taken = 0;
+      const auto status = lane.results.shared()->get(
+          role::receiver, 64,
+          [](void* p, incoming&& item) {
+            auto& c = *static_cast<context_t*>(p);
+            c.core.on_result(c.lane, std::move(item));
+          },
+          &context, time_point::min(), taken);
+      any |= taken != 0;
+      if (status != op_status::ok || taken == 0) break;
+    }
+  } catch (...) {
+    // The pipe is damaged: the worker wrote into it by accident. It is no use any more.
+    try {
+      lane.process.kill();
+    } catch (...) {
+    }
+  }
+  // What has no answer at the front was taken back, or is over.
+  while (lane.got != lane.put && !lane.at(lane.got) &&
+         lane.slot(lane.got) != slot_word(lane.got, slot_state::taken))
+    ++lane.got;
+  if (const auto ns = lane.page->item_ns.load(std::memory_order_relaxed)) item_ns_ = ns;
+  return any;
+}
+
+// Results of all lanes; true: there were some.
+bool pool_core::collect() noexcept {
+  bool any = false;
+  for (seat& s : seats_)
+    if (s.lane && s.lane->state != pool_lane::life::ended && collect_lane(*s.lane)) {
+      any = true;
+      over(*s.lane);
+    }
+  if (any || queued_ != 0) feed_lanes();
+  if (any) leave_if_over();
+  return any;
+}
+
+bool pool_core::anything_to_collect() noexcept {
+  for (seat& s : seats_)
+    if (s.lane && s.lane->has_results()) return true;
+  return false;
+}
+
+// Between tasks: is this the moment to let the worker go?
+void pool_core::over(pool_lane& lane) noexcept {
+  if (lane.state != pool_lane::life::running) return;
+  if (options_.max_tasks_per_worker > 0 && lane.tasks_done >= static_cast<std::uint64_t>(options_.max_tasks_per_worker))
+    lane.must_go = true;
+  if (options_.max_memory_per_worker != 0) look_at_memory(lane, std::chrono::steady_clock::now());
+  if (lane.must_go && lane.in_flight == 0) tell_to_leave(lane);
+}
+
+// -- waiting
+
+bool pool_core::collect_until(bool (*is_done)(void*), void* context, time_point until) {
+  locked lock(*this, true);
+  ++collectors_;
+  struct leave {
+    pool_core& core;
+    ~leave() {
+      // Who stops collecting hands on.
+      if (--core.collectors_ == 0 && (core.queued_ != 0 || core.hooks_wait_)) core.arm();
+    }
+  } leaving{*this};
+  for (auto look_at = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);;) {
+    collect();
+    if (is_done(context)) return true;
+    if (until == time_point::min()) return false;
+    lock.release();
+    const auto now = std::chrono::steady_clock::now();
+    if (until <= now) {
+      lock.acquire();
+      return is_done(context);
+    }
+    wait_for_bell(until);
+    // The I/O thread sees deaths; without it (the library is ending) whoever waits does.
+    if (now >= look_at) {
+      look_for_ends();
+      look_at = now + std::chrono::milliseconds(50);
+    }
+    lock.acquire();
+  }
+}
+
+// Not locked.
+void pool_core::wait_for_bell(time_point until) {
+  // Lanes come and go under the lock. While it spins a try is enough; before it sleeps it must know.
+  const auto seen = [this](std::unique_lock<std::mutex> lock) { return lock.owns_lock() && anything_to_collect(); };
+  if (spin_for_wake_up([&] { return seen(std::unique_lock(mutex_, std::try_to_lock)); }, until)) return;
+  bell_->sleep([&] { return seen(std::unique_lock(mutex_)); }, until);
+}
+
+void pool_core::with_lock(void (*f)(void*), void* context) {
+  const locked lock(*this);
+  f(context);
+}
+
+bool pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
+                           void* context, time_point until) {
+  constexpr std::uint32_t most_units = 32;  // made without the lock, then put together
+  bool dry = false;
+  for (;;) {
+    std::uint32_t units = 0, chunk = 1;
+    {
+      const locked lock(*this);
+      collect();
+      if (is_done(context)) return true;
+      if (terminated_ || broken_ || job.stop_asked) dry = true;
+      std::uint32_t rooms = 0;
+      for (seat& s : seats_)
+        if (s.lane) rooms += room(*s.lane);
+      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), std::max<std::uint64_t>(seats_.size(), 1));
+      std::uint64_t may = plan.window == 0 ? UINT64_MAX : plan.window - std::min(plan.window, job.unresolved);
+      if (plan.window != 0 && plan.chunk == 0) chunk = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, std::min<std::uint64_t>(chunk, plan.window / (2 * seats_.size()))));
+      if (!has_queued()) units = std::min({rooms, most_units});
+      if (may / chunk < units) units = static_cast<std::uint32_t>(may / chunk);
+      if (units == 0 && may >= chunk && job.unresolved == 0) units = 1;  // no worker now: one waits for the first
+    }
+    if (dry || units == 0) {
+      bool done = false;
+      struct both {
+        bool (*is_done)(void*);
+        void* context;
+        pool_core& core;
+        pool_job& job;
+        const feed_plan& plan;
+        bool dry;
+        bool done;
+      } wake{is_done, context, *this, job, plan, dry, false};
+      // Until it is done, or there is room for more.
+      const bool woken = collect_until(
+          [](void* p) {
+            auto& w = *static_cast<both*>(p);
+            w.done = w.is_done(w.context);
+            if (w.done || w.dry) return w.done;
+            if (w.plan.window != 0 && w.job.unresolved >= w.plan.window) return false;
+            if (w.core.terminated_ || w.core.broken_ || w.job.stop_asked) return true;
+            if (w.core.has_queued()) return false;
+            for (seat& s : w.core.seats_)
+              if (s.lane && w.core.room(*s.lane) != 0) return true;
+            return false;
+          },
+          &wake, until);
+      done = wake.done;
+      if (done || !woken) return done;
+      continue;
+    }
+    std::array<pool_unit*, most_units> made{};
+    std::uint32_t n = 0;
+    try {
+      while (n < units) {
+        pool_unit* const u = feeder.next(chunk);
+        if (!u) {
+          dry = true;
+          break;
+        }
+        made[n++] = u;
+      }
+    } catch (...) {
+      // What was read still runs; then the caller hears of it.
+      for (std::uint32_t i = 0; i < n; ++i) submit(*made[i], false);
+      throw;
+    }
+    const locked lock(*this);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      pool_unit& u = *made[i];
+      u.id = next_ids(u.count);
+      u.job->hold();
+      u.job->unresolved += u.count;
+      ++outstanding_;
+      pool_lane* const lane = has_queued() || job.options ? nullptr : best_lane();
+      if (terminated_ || broken_)
+        fail_unit(u, std::make_exception_ptr(error(broken_ ? errc::pool_broken : errc::cancelled,
+                                                   broken_ ? broken_why_ : "the pool was terminated")));
+      else if (!lane || !dispatch(*lane, u))
+        enqueue(u);
+    }
+    if (has_queued()) feed_lanes();
+    want_tick();
+  }
+}
+
+}  // namespace mp::detail

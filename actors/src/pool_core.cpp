@@ -1,0 +1,366 @@
+// The faces of the core: made, given work, cancelled, closed, ended. Must leave no future without an answer, whatever
+// the order in which these come.
+
+#include "pool_core.hpp"
+
+#include "mp/detail/async.hpp"
+#include "mp/error.hpp"
+#include "mp/remote_error.hpp"
+#include "pool_policy.hpp"
+
+#include <cstdio>
+#include <string>
+
+namespace mp::detail {
+
+pool_core::pool_core(pool_options o) : options_(std::move(o)), budget_(options_.restart), chance_(std::random_device()()) {
+  const auto refuse = [this](const std::string& what) {
+    throw_error(errc::invalid_argument, options_.name + ": " + what);
+  };
+  if (options_.workers <= 0) refuse("it has " + std::to_string(options_.workers) + " workers; it needs at least one");
+  if (options_.workers > static_cast<std::ptrdiff_t>(most_lanes) / 2)
+    refuse(std::to_string(options_.workers) + " workers are more than the 512 that a pool may have");
+  if (options_.max_tasks_per_worker < 0) refuse("max_tasks_per_worker is negative; 0 is no limit");
+  if (options_.max_queued < 0) refuse("max_queued is negative; 0 is no bound");
+  if (options_.restart.intensity < 0) refuse("restart.intensity is negative");
+  check_task_options({.retry = options_.retry});
+  memory_ = shared_block::make("mp:pool", pool_memory_bytes);
+  bell_block_ = shared_block(memory_, 0, bell_bytes);
+  bell_ = reinterpret_cast<shared_bell*>(bell_block_.data());
+  bell_->join();
+  lane_used_.resize(most_lanes);
+  seats_.resize(static_cast<std::size_t>(options_.workers));
+  seat_count_ = options_.workers;
+}
+
+pool_core::~pool_core() = default;
+
+void pool_core::start() {
+  add_service(service_rank::pool, weak_from_this());
+  {
+    const locked lock(*this);
+    self_ = shared_from_this();
+  }
+  try {
+    for (std::uint32_t i = 0; i < seats_.size(); ++i) {
+      auto lane = make_lane(i);
+      const locked lock(*this);
+      install(std::move(lane));
+    }
+  } catch (...) {
+    terminate();
+    static_cast<void>(join(time_point::max()));
+    throw;
+  }
+}
+
+// -- work
+
+void pool_core::check_open() {
+  const locked lock(*this);
+  if (broken_) throw_error(errc::pool_broken, broken_why_);
+  if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
+}
+
+bool pool_core::submit(pool_unit& unit, bool wait) {
+  const auto most = static_cast<std::uint64_t>(options_.max_queued);
+  for (;;) {
+    {
+      const locked lock(*this);
+      if (broken_) throw_error(errc::pool_broken, broken_why_);
+      if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
+      pool_job& job = *unit.job;
+      pool_lane* const lane = has_queued() || (job.options && !job.options->key.empty()) ? nullptr : best_lane();
+      if (lane || most == 0 || queued_ < most) {
+        unit.id = next_ids(unit.count);
+        job.hold();
+        job.unresolved += unit.count;
+        ++outstanding_;
+        if (!lane || !dispatch(*lane, unit)) {
+          enqueue(unit);
+          if (!deadline_of(job).is_none()) timed_ = true;
+          feed_lanes();
+          if (collectors_ == 0) arm();
+        }
+        want_tick();
+        return true;
+      }
+    }
+    if (!wait) return false;
+    check_may_wait("pool::submit");
+    struct context_t {
+      pool_core& core;
+      std::uint64_t most;
+    } context{*this, most};
+    static_cast<void>(collect_until(
+        [](void* p) {
+          auto& c = *static_cast<context_t*>(p);
+          return c.core.broken_ || c.core.closed_ || c.core.queued_ < c.most;
+        },
+        &context, time_point::max()));
+  }
+}
+
+void pool_core::submit_to_each(const std::vector<pool_unit*>& units) {
+  const locked lock(*this);
+  if (broken_) throw_error(errc::pool_broken, broken_why_);
+  if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    pool_unit& u = *units[i];
+    u.id = next_ids(u.count);
+    u.job->hold();
+    u.job->unresolved += u.count;
+    ++outstanding_;
+    u.queued = true;
+    ++queued_;
+    seats_[i % seats_.size()].keyed.push_back(&u);
+  }
+  feed_lanes();
+  want_tick();
+}
+
+void pool_core::feed_all(pool_feeder& feeder, const feed_plan& plan) {
+  check_open();
+  for (;;) {
+    std::uint32_t chunk;
+    {
+      const locked lock(*this);
+      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), seats_.size());
+      // Nothing is known yet: as Python does, four chunks a worker.
+      if (plan.chunk == 0 && item_ns_ == 0 && feeder.left() != UINT64_MAX)
+        chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(feeder.left() / (4 * seats_.size()), 1, 1024));
+    }
+    pool_unit* const u = feeder.next(chunk);
+    if (!u) return;
+    const locked lock(*this);
+    u->id = next_ids(u->count);
+    u->job->hold();
+    u->job->unresolved += u->count;
+    ++outstanding_;
+    if (closed_ || broken_) {
+      fail_unit(*u, std::make_exception_ptr(error(broken_ ? errc::pool_broken : errc::pool_closed,
+                                                  broken_ ? broken_why_ : options_.name + " was closed")));
+      continue;
+    }
+    enqueue(*u);
+    feed_lanes();
+    if (collectors_ == 0) arm();
+    want_tick();
+  }
+}
+
+bool pool_core::cancel(pool_job& job) noexcept {
+  const locked lock(*this);
+  if (job.unresolved == 0 && !job.stop_asked) {
+    job.stop_asked = true;
+    return false;
+  }
+  job.stop_asked = true;
+  std::exception_ptr problem;
+  try {
+    problem = std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  unit_list mine;
+  const auto is_mine = [&](pool_unit& u) { return u.job == &job; };
+  for (auto& [priority, list] : backlog_) list.take_if(is_mine, mine);
+  for (seat& s : seats_) s.keyed.take_if(is_mine, mine);
+  delayed_.take_if(is_mine, mine);
+  while (!mine.empty()) {
+    pool_unit* const u = mine.pop_front();
+    --queued_;
+    u->queued = false;
+    cancelled_ += u->count - u->resolved;
+    fail_unit(*u, problem);
+  }
+  const auto now = std::chrono::steady_clock::now();
+  for (seat& s : seats_) {
+    if (!s.lane) continue;
+    pool_lane& lane = *s.lane;
+    for (std::uint32_t n = lane.put; n != lane.got;) {
+      pool_unit*& u = lane.at(--n);
+      if (!u || u->job != &job) continue;
+      if (lane.take_back(n)) {
+        --lane.in_flight;
+        pool_unit* const unit = std::exchange(u, nullptr);
+        cancelled_ += unit->count - unit->resolved;
+        fail_unit(*unit, problem);
+      } else {
+        begin_kill(lane, n, lane.page->done.load(std::memory_order_acquire), death::cancelled, now);
+      }
+    }
+  }
+  feed_lanes();
+  leave_if_over();
+  return true;
+}
+
+void pool_core::attend() noexcept {
+  const locked lock(*this);
+  hooks_wait_ = true;
+  if (collectors_ == 0) arm();
+}
+
+// -- the end
+
+void pool_core::close() noexcept {
+  const locked lock(*this);
+  closed_ = true;
+  leave_if_over();
+  if (collectors_ == 0) arm();
+  want_tick();
+}
+
+void pool_core::terminate() noexcept {
+  const locked lock(*this);
+  if (terminated_) return;
+  closed_ = terminated_ = true;
+  std::exception_ptr problem;
+  try {
+    problem = std::make_exception_ptr(error(errc::cancelled, options_.name + " was terminated"));
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  cancelled_ += queued_;
+  fail_queued(problem);
+  const auto now = std::chrono::steady_clock::now();
+  for (seat& s : seats_) {
+    if (!s.lane) continue;
+    pool_lane& lane = *s.lane;
+    lane.must_go = true;
+    if (lane.in_flight == 0) {
+      tell_to_leave(lane);
+      lane.leave_by = now + std::chrono::seconds(1);
+      continue;
+    }
+    for (std::uint32_t n = lane.got; n != lane.put; ++n)
+      if (pool_unit* const u = lane.at(n)) {
+        u->job->stop_asked = true;
+        // Chunks are not finished for the sake of their first item.
+        begin_kill(lane, n, lane.page->done.load(std::memory_order_acquire), death::cancelled, now);
+      }
+  }
+  leave_if_over();
+  want_tick();
+}
+
+bool pool_core::join(time_point until) {
+  {
+    const locked lock(*this);
+    if (!closed_ && !broken_)
+      throw_error(errc::still_open, options_.name + ": close() or terminate() it before join()");
+    if (is_over()) return true;
+  }
+  check_may_wait("pool::join");
+  return collect_until([](void* p) { return static_cast<pool_core*>(p)->is_over(); }, this, until);
+}
+
+verdict pool_core::drain(duration limit) {
+  close();
+  verdict what;
+  if (!join(deadline_after(std::chrono::steady_clock::now(), limit))) {
+    terminate();
+    static_cast<void>(join(time_point::max()));
+  }
+  const locked lock(*this);
+  what = std::exchange(ends_, {});
+  return what;
+}
+
+void pool_core::stop_by(time_point until, verdict& what) noexcept {
+  try {
+    close();
+    if (!join(until == time_point::max() ? std::chrono::steady_clock::now() : until)) terminate();
+    static_cast<void>(join(std::chrono::steady_clock::now() + std::chrono::seconds(5)));
+    const locked lock(*this);
+    const verdict mine = std::exchange(ends_, {});
+    what.ended.insert(what.ended.end(), mine.ended.begin(), mine.ended.end());
+    what.killed.insert(what.killed.end(), mine.killed.begin(), mine.killed.end());
+    for (const seat& s : seats_)
+      if (s.lane) what.leaked.push_back(s.lane->name + " still runs");
+  } catch (...) {
+  }
+}
+
+void pool_core::resize(std::ptrdiff_t workers) {
+  if (workers <= 0 || workers > static_cast<std::ptrdiff_t>(most_lanes) / 2)
+    throw_error(errc::invalid_argument,
+                options_.name + ": resize to " + std::to_string(workers) + " workers; 1 to 512 are possible");
+  const locked lock(*this);
+  if (closed_ || broken_) throw_error(errc::pool_closed, options_.name + " was closed: it has no size any more");
+  const auto wanted = static_cast<std::size_t>(workers);
+  // A seat is kept while its worker ends; keys follow the seats that stay.
+  unit_list homeless;
+  for (seat& s : seats_) s.keyed.take_if([](pool_unit&) { return true; }, homeless);
+  while (seats_.size() < wanted) seats_.emplace_back();
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    seats_[i].wanted = i < wanted;
+    if (seats_[i].lane && !seats_[i].wanted) {
+      seats_[i].lane->must_go = true;
+      if (seats_[i].lane->in_flight == 0) tell_to_leave(*seats_[i].lane);
+    }
+  }
+  while (!homeless.empty()) {
+    pool_unit* const u = homeless.pop_front();
+    --queued_;
+    enqueue(*u);
+  }
+  seat_count_ = workers;
+  start_missing();
+  feed_lanes();
+  want_tick();
+}
+
+// -- looks
+
+pool_stats pool_core::stats() {
+  const locked lock(*this);
+  collect();
+  pool_stats s;
+  s.done = done_;
+  s.failed = failed_;
+  s.cancelled = cancelled_;
+  s.retried = retried_;
+  s.worker_deaths = deaths_;
+  const auto count = [&](const pool_unit& u) {
+    s.queued += u.count - u.resolved;
+    return false;
+  };
+  unit_list none;
+  for (auto& [priority, list] : backlog_) list.take_if(count, none);
+  for (seat& one : seats_) one.keyed.take_if(count, none);
+  delayed_.take_if(count, none);
+  for (seat& one : seats_) {
+    if (!one.lane || one.lane->state == pool_lane::life::ended) continue;
+    pool_lane& lane = *one.lane;
+    worker_info w{lane.name, lane.process.pid(), 0, lane.tasks_done, 0};
+    for (std::uint32_t n = lane.got; n != lane.put; ++n) {
+      pool_unit* const u = lane.at(n);
+      if (!u) continue;
+      if (lane.is_started(n)) {
+        ++s.running;
+        s.queued += u->count - u->resolved - 1;
+        if (w.task == 0) w.task = u->id + u->resolved;
+      } else {
+        s.queued += u->count;
+      }
+    }
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
+    if (std::FILE* const file = std::fopen(path, "re")) {
+      unsigned long total = 0, resident = 0;
+      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2) w.memory = resident * 4096;
+      std::fclose(file);
+    }
+    s.workers.push_back(std::move(w));
+  }
+  return s;
+}
+
+std::vector<dead_letter> pool_core::letters() {
+  const locked lock(*this);
+  return {letters_.begin(), letters_.end()};
+}
+
+}  // namespace mp::detail

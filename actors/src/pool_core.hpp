@@ -1,0 +1,229 @@
+#pragma once
+/// @file
+/// The inside of a pool: backlog, lanes, lives of workers. One lock; user code never runs under it.
+///
+/// Shape:    whoever submits puts into a lane itself; whoever waits collects results itself and feeds the lanes; nobody
+///           there: the I/O thread, by its tick while there is work, or at once if a hook waits or a backlog does.
+/// Threads:  thread-safe.            Processes: process-bound.
+/// Life:     lives until its last worker has gone and the last future was dropped.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "lane_layout.hpp"
+#include "mp/detail/pool_face.hpp"
+#include "pool_lane.hpp"
+#include "services.hpp"
+#include "supervisor_policy.hpp"
+
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <random>
+#include <unordered_map>
+
+namespace mp::detail {
+
+/// A list of units through their `next`.
+class unit_list {
+public:
+  bool empty() const noexcept { return !first_; }
+  pool_unit* front() const noexcept { return first_; }
+  void push_back(pool_unit* u) noexcept {
+    u->next = nullptr;
+    (last_ ? last_->next : first_) = u;
+    last_ = u;
+  }
+  void push_front(pool_unit* u) noexcept {
+    u->next = first_;
+    first_ = u;
+    if (!last_) last_ = u;
+  }
+  pool_unit* pop_front() noexcept {
+    pool_unit* const u = first_;
+    first_ = u->next;
+    if (!first_) last_ = nullptr;
+    return u;
+  }
+  /// Takes out those for which `f(unit)` says so.
+  template <class F>
+  void take_if(F f, unit_list& into) noexcept {
+    unit_list kept;
+    while (!empty()) {
+      pool_unit* const u = pop_front();
+      (f(*u) ? into : kept).push_back(u);
+    }
+    *this = kept;
+  }
+
+private:
+  pool_unit *first_ = nullptr, *last_ = nullptr;
+};
+
+class pool_core final : public service, public std::enable_shared_from_this<pool_core> {
+public:
+  explicit pool_core(pool_options options);
+  ~pool_core() override;
+  /// Starts the workers. Throws: as process::start; none is left behind.
+  void start();
+
+  bool submit(pool_unit& unit, bool wait);
+  void submit_to_each(const std::vector<pool_unit*>& units);
+  void check_open();
+  bool collect_until(bool (*is_done)(void*), void* context, time_point until);
+  bool feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*), void* context,
+                  time_point until);
+  void feed_all(pool_feeder& feeder, const feed_plan& plan);
+  bool cancel(pool_job& job) noexcept;
+  void attend() noexcept;
+  std::optional<progress_report> progress(pool_unit& unit);
+
+  void close() noexcept;
+  void terminate() noexcept;
+  bool join(time_point until);
+  verdict drain(duration limit);
+  void resize(std::ptrdiff_t workers);
+  pool_stats stats();
+  std::vector<dead_letter> letters();
+  void stop_by(time_point until, verdict& what) noexcept override;
+
+  std::uint64_t next_ids(std::uint64_t n) noexcept { return ids_.fetch_add(n, std::memory_order_relaxed); }
+  std::ptrdiff_t workers() const noexcept { return seat_count_.load(std::memory_order_relaxed); }
+  void with_lock(void (*f)(void*), void* context);
+  const pool_options& options() const noexcept { return options_; }
+  void begin_unit(pool_job& job, pool_unit& unit);
+
+private:
+  /// Holds the lock; what has to happen without it happens when this goes.
+  class locked {
+  public:
+    /// `collecting`: the caller is one of collectors_.
+    explicit locked(pool_core& core, bool collecting = false)
+        : core_(core), lock_(core.mutex_), others_(collecting ? 1 : 0) {}
+    locked(const locked&) = delete;
+    locked& operator=(const locked&) = delete;
+    ~locked() { release(); }
+    void release() noexcept;
+    void acquire() { lock_.lock(); }
+
+  private:
+    pool_core& core_;
+    std::unique_lock<std::mutex> lock_;
+    const int others_;
+  };
+  friend locked;
+
+  struct seat {
+    std::unique_ptr<pool_lane> lane;  // null: none now
+    bool starting = false;            // somebody is making one
+    bool wanted = true;               // false: resized away
+    time_point start_at{};            // not before
+    std::size_t failures = 0;         // in a row
+    unit_list keyed;                  // units with keys of this seat
+  };
+
+  // -- units on their way (pool_dispatch.cpp); all locked
+  void enqueue(pool_unit& u) noexcept;
+  void enqueue_front(pool_unit& u) noexcept;
+  void feed_lanes() noexcept;
+  pool_lane* best_lane() noexcept;
+  bool dispatch(pool_lane& lane, pool_unit& u) noexcept;
+  bool send_function(pool_lane& lane, const unit_function& f, std::uint32_t& number);
+  std::uint32_t room(const pool_lane& lane) const noexcept;
+  void help_idle_lanes() noexcept;
+  bool has_queued() const noexcept { return queued_ != 0; }
+  const task_options* options_of(const pool_job& job) const noexcept { return job.options.get(); }
+  const retry& retry_of(const pool_job& job) const noexcept {
+    return job.options ? job.options->retry : options_.retry;
+  }
+  const deadline& deadline_of(const pool_job& job) const noexcept {
+    return job.options && !job.options->deadline.is_none() ? job.options->deadline : options_.deadline;
+  }
+  std::uint32_t function_number(const unit_function& f);
+  void note_times(const pool_lane& lane) noexcept;
+
+  // -- answers (pool_collect.cpp); all locked
+  bool collect() noexcept;
+  bool collect_lane(pool_lane& lane) noexcept;
+  void on_result(pool_lane& lane, incoming&& item) noexcept;
+  void items_done(pool_unit& u, std::uint32_t n, bool good) noexcept;
+  void fail_item(pool_unit& u, std::uint32_t item, std::exception_ptr problem) noexcept;
+  void fail_unit(pool_unit& u, std::exception_ptr problem) noexcept;
+  void finish_unit(pool_unit& u) noexcept;
+  void over(pool_lane& lane) noexcept;
+  bool anything_to_collect() noexcept;
+  pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count);
+  void wait_for_bell(time_point until);
+
+  // -- lives (pool_life.cpp)
+  std::unique_ptr<pool_lane> make_lane(std::uint32_t seat);  // not locked
+  void install(std::unique_ptr<pool_lane> lane);             // locked
+  void start_later(std::uint32_t seat, bool failed) noexcept;
+  void start_missing() noexcept;
+  void run_starter(std::uint32_t seat) noexcept;  // not locked
+  void on_end(pool_lane* lane) noexcept;          // not locked
+  void bury(pool_lane& lane) noexcept;            // locked
+  void casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;
+  void break_pool(const std::string& why) noexcept;
+  void fail_queued(const std::exception_ptr& problem) noexcept;
+  void leave_if_over() noexcept;
+  void tell_to_leave(pool_lane& lane) noexcept;
+  void look_for_ends() noexcept;  // not locked
+  bool is_over() const noexcept;
+
+  // -- time (pool_time.cpp)
+  void want_tick() noexcept;
+  void tick() noexcept;  // the I/O thread
+  void arm() noexcept;
+  void watch_lanes() noexcept;
+  void look_at_deadlines(time_point now) noexcept;
+  void begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t item, death why, time_point now) noexcept;
+  void carry_out(pool_lane& lane, time_point now) noexcept;
+  void look_at_memory(pool_lane& lane, time_point now) noexcept;
+  void report_progress() noexcept;
+  void post_callback(std::function<void()> f) noexcept;
+
+  const pool_options options_;
+  unique_fd memory_;
+  shared_block bell_block_;
+  shared_bell* bell_ = nullptr;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;  // a starter is done
+  // Guarded by mutex_.
+  std::vector<seat> seats_;
+  std::vector<bool> lane_used_;
+  std::map<int, unit_list, std::greater<>> backlog_;
+  unit_list delayed_;                // retries that wait for their time
+  std::uint64_t queued_ = 0;         // units in backlog_, keyed and delayed_
+  std::uint64_t outstanding_ = 0;    // units that are not over
+  std::vector<unit_function> functions_;
+  restart_budget budget_;
+  std::minstd_rand chance_;
+  bool closed_ = false, terminated_ = false, broken_ = false;
+  std::string broken_why_;
+  pool_job* finished_ = nullptr;     // finish() is to be called
+  std::vector<std::function<void()>> callbacks_;
+  int starters_ = 0;
+  std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
+  std::deque<dead_letter> letters_;
+  verdict ends_;
+  std::uint64_t item_ns_ = 0;        // of the newest measurement
+  int collectors_ = 0;               // threads that wait here
+  bool news_ = false;                // for other collectors
+  bool hooks_wait_ = false;
+  bool timed_ = false;               // some unit has a deadline
+  bool ticking_ = false, arming_ = false;
+  std::map<pool_unit*, std::uint32_t> said_;  // what was last reported of each, by its counter
+
+  std::shared_ptr<pool_core> self_;  // until its last worker has gone
+
+  std::atomic<std::uint64_t> ids_{1};
+  std::atomic<std::ptrdiff_t> seat_count_{0};
+  std::shared_ptr<asio::steady_timer> timer_;  // the I/O thread's
+};
+
+}  // namespace mp::detail

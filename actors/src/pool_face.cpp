@@ -1,0 +1,72 @@
+// What the typed calls reach of the core.
+
+#include "mp/detail/pool_face.hpp"
+
+#include "mp/error.hpp"
+#include "pool_core.hpp"
+
+#include <string>
+
+namespace mp::detail {
+
+core_ptr make_pool_core(pool_options options) {
+  auto core = std::make_shared<pool_core>(std::move(options));
+  core->start();
+  return core;
+}
+bool submit_unit(pool_core& core, pool_unit& unit, bool wait) { return core.submit(unit, wait); }
+void check_open(pool_core& core) { core.check_open(); }
+bool collect_until(pool_core& core, bool (*is_done)(void*), void* context, time_point until) {
+  return core.collect_until(is_done, context, until);
+}
+bool feed_until(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
+                void* context, time_point until) {
+  return core.feed_until(job, feeder, plan, is_done, context, until);
+}
+void feed_all(pool_core& core, pool_feeder& feeder, const feed_plan& plan) { core.feed_all(feeder, plan); }
+bool cancel_job(pool_core& core, pool_job& job) noexcept { return core.cancel(job); }
+void attend_pool(pool_core& core) noexcept { core.attend(); }
+std::optional<progress_report> progress_of(pool_core& core, pool_unit& unit) {
+  struct {
+    pool_core& core;
+    pool_unit& unit;
+    std::optional<progress_report> report;
+  } c{core, unit, std::nullopt};
+  core.with_lock(
+      [](void* p) {
+        auto& in = *static_cast<decltype(c)*>(p);
+        in.report = in.core.progress(in.unit);
+      },
+      &c);
+  return std::move(c.report);
+}
+std::uint64_t next_task_ids(pool_core& core, std::uint64_t count) noexcept { return core.next_ids(count); }
+void check_task_options(const task_options& o) {
+  const auto refuse = [](const std::string& what) { throw_error(errc::invalid_argument, what); };
+  if (o.retry.attempts < 1)
+    refuse("retry.attempts is " + std::to_string(o.retry.attempts) + "; the first one counts, so at least 1");
+  if (o.retry.attempts > 1 && !o.retry.idempotent)
+    refuse("retry.attempts above 1 lets a task run again although it had begun: say .idempotent = true if it may");
+  if (o.retry.attempts > 60000) refuse("retry.attempts is above 60000");
+}
+void with_pool_lock(pool_core& core, void (*f)(void*), void* context) { core.with_lock(f, context); }
+std::ptrdiff_t worker_count(pool_core& core) noexcept { return core.workers(); }
+void submit_to_each(pool_core& core, const std::vector<pool_unit*>& units) { core.submit_to_each(units); }
+void close_pool(pool_core& core) noexcept { core.close(); }
+void terminate_pool(pool_core& core) noexcept { core.terminate(); }
+bool join_pool(pool_core& core, time_point until) { return core.join(until); }
+verdict drain_pool(pool_core& core, duration limit) { return core.drain(limit); }
+void resize_pool(pool_core& core, std::ptrdiff_t workers) { core.resize(workers); }
+pool_stats stats_of(pool_core& core) { return core.stats(); }
+std::vector<dead_letter> letters_of(pool_core& core) { return core.letters(); }
+void abandon_pool(core_ptr core) noexcept {
+  try {
+    core->terminate();
+    // On the I/O thread it ends by itself.
+    if (!on_io_thread()) static_cast<void>(core->join(std::chrono::steady_clock::now() + std::chrono::seconds(30)));
+  } catch (...) {
+  }
+}
+void begin_unit(pool_core& core, pool_job& job, pool_unit& unit) { core.begin_unit(job, unit); }
+
+}  // namespace mp::detail

@@ -1,0 +1,382 @@
+// Lives of workers: started, ended, replaced. What a dead worker said last is read before anything is decided; then
+// each item is delivered, failed, or given to another, once.
+
+#include "pool_core.hpp"
+
+#include "mp/detail/process_hooks.hpp"
+#include "mp/error.hpp"
+#include "mp/remote_error.hpp"
+#include "pool_policy.hpp"
+
+#include <poll.h>
+#include <algorithm>
+#include <string>
+#include <thread>
+
+namespace mp::detail {
+
+// Not locked: starting takes a while, and may hang with the user's own main.
+std::unique_ptr<pool_lane> pool_core::make_lane(std::uint32_t number) {
+  auto lane = std::make_unique<pool_lane>();
+  {
+    const locked lock(*this);
+    const auto free = std::find(lane_used_.begin(), lane_used_.end(), false);
+    if (free == lane_used_.end())
+      throw_error(errc::out_of_resources, options_.name + ": no more than 1024 workers, the dying ones included");
+    *free = true;
+    lane->index = static_cast<std::uint32_t>(free - lane_used_.begin());
+  }
+  try {
+    lane->seat = number;
+    lane->name = options_.name + " worker " + std::to_string(number + 1);
+    shared_block::release(memory_, lane_offset(lane->index), lane_bytes);
+    lane->block = shared_block(memory_, lane_offset(lane->index), lane_bytes);
+    lane->page = reinterpret_cast<lane_page*>(lane->block.data());
+    lane->page->stop_bell.join();
+    lane->draft = lane->block.data() + page_bytes;
+
+    channel_options ring;
+    ring.kind = channel_kind::pipe;
+    ring.type_hash = handle_codec<lane_end>::hash;
+    const auto tasks = make_channel(ring), results = make_channel(ring);
+    lane->tasks = handle(tasks, role::sender);
+    lane->results = handle(results, role::receiver);
+    worker_start start;
+    start.lane = lane->index;
+    start.memory = duplicate(memory_);
+    start.tasks.end = handle(tasks, role::receiver);
+    start.results.end = handle(results, role::sender);
+    if (const auto& call = call_of(options_.initializer)) {
+      encoded bytes = serialise_call(*call);
+      start.initializer = std::move(bytes.bytes);
+      start.initializer_fds = std::move(bytes.fds);
+    }
+    process_options how;
+    how.name = lane->name;
+    how.daemon = true;
+    how.start_method = options_.start_method;
+    how.rlimits = options_.limits;
+    how.err = stdio::capture();
+    lane->process = mp::process(std::move(how), pool_worker, std::move(start));
+    process_hooks::lead_own_group(lane->process);
+    lane->process.start();
+    return lane;
+  } catch (...) {
+    const locked lock(*this);
+    lane_used_[lane->index] = false;
+    throw;
+  }
+}
+
+// Locked.
+void pool_core::install(std::unique_ptr<pool_lane> made) {
+  seat& s = seats_[made->seat];
+  pool_lane* const lane = made.get();
+  s.lane = std::move(made);
+  s.starting = false;
+  lane->state = pool_lane::life::running;
+  // A weak one: the core must not live because a worker does.
+  lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
+    if (problem) return;
+    if (const auto self = weak.lock()) self->on_end(lane);
+  });
+  if (terminated_ || broken_ || !s.wanted) lane->must_go = true;
+  if (lane->must_go) tell_to_leave(*lane);
+  feed_lanes();
+  leave_if_over();
+}
+
+void pool_core::run_starter(std::uint32_t number) noexcept {
+  std::string why;
+  try {
+    auto lane = make_lane(number);
+    const locked lock(*this);
+    install(std::move(lane));
+    --starters_;
+    changed_.notify_all();
+    return;
+  } catch (const std::exception& e) {
+    why = e.what();
+  }
+  const locked lock(*this);
+  seats_[number].starting = false;
+  --starters_;
+  changed_.notify_all();
+  if (terminated_ || broken_) return;
+  if (!budget_.spend(std::chrono::steady_clock::now()))
+    break_pool("its workers cannot be started: " + why);
+  else
+    start_later(number, true);
+}
+
+// Locked.
+void pool_core::start_later(std::uint32_t number, bool failed) noexcept {
+  seat& s = seats_[number];
+  s.failures = failed ? s.failures + 1 : 0;
+  s.start_at = std::chrono::steady_clock::now();
+  if (failed) {
+    const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
+    s.start_at = deadline_after(s.start_at, pause_before(options_.restart.back_off, s.failures, chance));
+  }
+  start_missing();
+  want_tick();
+}
+
+// Locked. Each start has a thread of its own: a child that hangs before its hello must not stop the I/O thread.
+void pool_core::start_missing() noexcept {
+  if (terminated_ || broken_ || (closed_ && outstanding_ == 0)) return;
+  const auto now = std::chrono::steady_clock::now();
+  for (std::uint32_t i = 0; i < seats_.size(); ++i) {
+    seat& s = seats_[i];
+    if (s.lane || s.starting || !s.wanted || s.start_at > now) continue;
+    try {
+      std::thread([self = shared_from_this(), i] { self->run_starter(i); }).detach();
+      s.starting = true;
+      ++starters_;
+    } catch (...) {
+      s.start_at = now + std::chrono::milliseconds(100);  // no thread now
+    }
+  }
+}
+
+// Not locked; any thread. The first one to say so buries it.
+void pool_core::on_end(pool_lane* which) noexcept {
+  std::unique_ptr<pool_lane> gone;
+  const locked lock(*this);
+  for (seat& s : seats_)
+    if (s.lane.get() == which && which->state != pool_lane::life::ended) {
+      which->state = pool_lane::life::ended;
+      bury(*which);
+      gone = std::move(s.lane);
+      const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
+      const bool failed = counts_as_failure(in_task, gone->told_to_leave);
+      lane_used_[gone->index] = false;
+      if (gone->watch) {
+        // The I/O thread lets its descriptor go before the channel closes it.
+        try {
+          asio::post(io_executor(), [watch = gone->watch, keep = std::shared_ptr<pool_lane>(std::move(gone))] {
+            if (watch->is_open()) watch->release();
+          });
+        } catch (...) {
+        }
+      }
+      const auto number = static_cast<std::uint32_t>(&s - seats_.data());
+      changed_.notify_all();
+      news_ = true;
+      if (terminated_ || broken_ || !s.wanted) break;
+      if (failed && !budget_.spend(std::chrono::steady_clock::now())) {
+        break_pool(broken_why_);
+      } else {
+        start_later(number, failed);
+      }
+      break;
+    }
+  leave_if_over();
+}
+
+// Locked.
+void pool_core::bury(pool_lane& lane) noexcept {
+  collect_lane(lane);
+  mp::post_mortem found;
+  try {
+    if (auto known = process_hooks::post_mortem(lane.process)) found = std::move(*known);
+  } catch (...) {
+  }
+  if (lane.kill && lane.killed) found.why = lane.kill->why;
+  if (!found.failure.type_name.empty() && found.failure.type_name == "std::bad_alloc" && options_.limits.memory)
+    found.why = death::memory_limit;
+  bool in_task = false;
+  unit_list again;
+  for (std::uint32_t n = lane.got; n != lane.put; ++n) {
+    pool_unit* const u = std::exchange(lane.at(n), nullptr);
+    if (!u) continue;
+    u->lane = -1;
+    if (!lane.is_started(n)) {
+      again.push_back(u);
+      continue;
+    }
+    // What it has done lies in the pipe, which is empty now, or in the draft.
+    const std::uint32_t done = std::min(lane.page->done.load(std::memory_order_acquire), u->count);
+    const std::uint32_t begun = std::min(lane.page->started.load(std::memory_order_acquire), u->count);
+    if (const std::uint32_t first = u->resolved; done > first && u->count > 1) {
+      const std::size_t bytes = std::min<std::size_t>(lane.page->draft_used.load(std::memory_order_relaxed),
+                                                      draft_bytes - sizeof(result_record));
+      try {
+        u->job->accept(u->first + first, done - first, {lane.draft + sizeof(result_record), bytes}, {});
+        items_done(*u, done - first, true);
+      } catch (...) {
+        while (u->resolved != done) fail_item(*u, u->resolved, std::current_exception());
+      }
+      lane.tasks_done += done - first;
+    }
+    const std::uint32_t at = u->resolved;
+    if (at == u->count) {
+      finish_unit(*u);
+      continue;
+    }
+    try {
+      if (begun <= at) {  // between two items: nothing is lost
+        again.push_back(split(*u, at, u->count - at));
+      } else {
+        in_task = true;
+        if (at + 1 != u->count) again.push_back(split(*u, at + 1, u->count - at - 1));
+        casualty_of(lane, *u, at, found);
+      }
+      u->count = u->resolved;
+      finish_unit(*u);
+    } catch (...) {
+      fail_unit(*u, std::current_exception());
+    }
+  }
+  lane.in_flight = 0;
+  lane.must_go = lane.must_go || in_task;
+  // In their order, in front of what waits.
+  unit_list reversed;
+  while (!again.empty()) reversed.push_front(again.pop_front());
+  while (!reversed.empty()) enqueue_front(*reversed.pop_front());
+  if (!lane.told_to_leave || !found.status.success()) ++deaths_;
+  if (lane.killed && lane.told_to_leave)
+    ends_.killed.push_back({lane.name, found.pid, found.status});
+  else
+    ends_.ended.push_back({lane.name, found.pid, found.status});
+  if (!in_task && !lane.told_to_leave) {
+    broken_why_ = lane.name + " " + to_string(found.status);
+    if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
+      broken_why_ += " in the initializer";
+    if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
+  }
+  if (options_.on_worker_exit) {
+    worker_exit e{lane.name, found, !terminated_ && !broken_ && !closed_ && seats_[lane.seat].wanted};
+    callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
+  }
+}
+
+// Locked. The item that its worker died in: retried, or failed with all that is known. The caller ends the unit.
+void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept {
+  try {
+    mp::post_mortem death_of = found;
+    death_of.task = u.id + item;
+    death_of.attempt = u.attempt + 1;
+    const auto& f = u.job->function;
+    death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
+    if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
+    const retry& r = retry_of(*u.job);
+    const casualty what = after_death(death_of.why, u.attempt + 1, r, u.job->stop_asked);
+    if (what == casualty::retry) {
+      pool_unit* const next = split(u, item, 1);
+      ++next->attempt;
+      next->more().deaths.push_back(std::move(death_of));
+      const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
+      next->more().not_before = deadline_after(std::chrono::steady_clock::now(),
+                                               pause_before(r.back_off, next->attempt, chance));
+      delayed_.push_back(next);
+      next->queued = true;
+      ++queued_;
+      ++retried_;
+      want_tick();
+      return;
+    }
+    std::vector<mp::post_mortem> deaths;
+    if (u.extras) deaths = u.extras->deaths;
+    deaths.push_back(std::move(death_of));
+    if (what == casualty::poison || what == casualty::died) {
+      letters_.push_back({u.id + item, deaths.back().function, deaths});
+      if (letters_.size() > 1000) letters_.pop_front();
+    }
+    if (what == casualty::cancelled) ++cancelled_;
+    fail_item(u, item, std::make_exception_ptr(worker_died(code_of(what), std::move(deaths))));
+  } catch (...) {
+    fail_item(u, item, std::current_exception());
+  }
+}
+
+// Locked. What has not begun ends with this.
+void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
+  unit_list all;
+  const auto any = [](pool_unit&) { return true; };
+  for (auto& [priority, list] : backlog_) list.take_if(any, all);
+  backlog_.clear();
+  for (seat& s : seats_) {
+    s.keyed.take_if(any, all);
+    if (!s.lane) continue;
+    for (std::uint32_t n = s.lane->put; n != s.lane->got;)
+      if (pool_unit*& u = s.lane->at(--n); u && s.lane->take_back(n)) {
+        --s.lane->in_flight;
+        all.push_back(std::exchange(u, nullptr));
+      }
+  }
+  delayed_.take_if(any, all);
+  queued_ = 0;
+  while (!all.empty()) {
+    pool_unit* const u = all.pop_front();
+    u->queued = false;
+    fail_unit(*u, problem);
+  }
+}
+
+// Locked.
+void pool_core::break_pool(const std::string& why) noexcept {
+  broken_ = true;
+  try {
+    broken_why_ = options_.name + " gave up: more than " + std::to_string(options_.restart.intensity) +
+                  " workers ended without a task in a short time; the last: " + why;
+    fail_queued(std::make_exception_ptr(error(errc::pool_broken, broken_why_)));
+  } catch (...) {
+    fail_queued(std::current_exception());
+  }
+  for (seat& s : seats_)
+    if (s.lane) {
+      s.lane->must_go = true;
+      if (s.lane->in_flight == 0) tell_to_leave(*s.lane);
+    }
+}
+
+// Locked.
+void pool_core::tell_to_leave(pool_lane& lane) noexcept {
+  if (lane.told_to_leave || lane.state != pool_lane::life::running) return;
+  lane.told_to_leave = true;
+  lane.state = pool_lane::life::leaving;
+  lane.leave_by = std::chrono::steady_clock::now() + (terminated_ ? std::chrono::seconds(1) : std::chrono::seconds(10));
+  const task_record record{record_is::leave, 0, 0, 0, 0, 0};
+  outgoing out;
+  out.bytes = std::as_bytes(std::span(&record, 1));
+  out.size = out.bytes.size();
+  try {
+    if (lane.tasks.shared()->put(role::sender, out, time_point::min()) != op_status::ok)
+      lane.leave_by = std::chrono::steady_clock::now();
+  } catch (...) {
+    lane.leave_by = std::chrono::steady_clock::now();
+  }
+  want_tick();
+}
+
+// Locked. A closed pool whose work is done lets its workers go.
+void pool_core::leave_if_over() noexcept {
+  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0) return;
+  for (seat& s : seats_)
+    if (s.lane) tell_to_leave(*s.lane);
+}
+
+bool pool_core::is_over() const noexcept {
+  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0 || starters_ != 0) return false;
+  return std::none_of(seats_.begin(), seats_.end(), [](const seat& s) { return s.lane != nullptr; });
+}
+
+// Not locked.
+void pool_core::look_for_ends() noexcept {
+  for (std::size_t i = 0;; ++i) {
+    pool_lane* ended = nullptr;
+    {
+      const locked lock(*this, true);
+      if (i >= seats_.size()) return;
+      pool_lane* const lane = seats_[i].lane.get();
+      try {
+        if (lane && lane->state != pool_lane::life::ended && lane->process.exit_status()) ended = lane;
+      } catch (...) {
+      }
+    }
+    if (ended) on_end(ended);
+  }
+}
+
+}  // namespace mp::detail

@@ -1,0 +1,307 @@
+// What happens because time passes, and what the I/O thread does while nobody waits. Must never kill a worker for a
+// task that it is done with: it is stopped first, looked at, and only then killed.
+
+#include "pool_core.hpp"
+
+#include "mp/detail/async.hpp"
+#include "mp/error.hpp"
+#include "pool_policy.hpp"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+namespace mp::detail {
+namespace {
+
+// While there is work the I/O thread looks so often: for deadlines, kills and retries, and in case nobody waits.
+constexpr std::chrono::milliseconds tick_length{10};
+
+int send_signal(int pidfd, int number) noexcept {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, 0));
+}
+
+// The state letter of a process, from /proc; 0: not known.
+char state_of(pid_t pid) noexcept {
+  char path[32], text[512];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  std::FILE* const file = std::fopen(path, "re");
+  if (!file) return 0;
+  const std::size_t n = std::fread(text, 1, sizeof text - 1, file);
+  std::fclose(file);
+  text[n] = 0;
+  const char* const end = std::strrchr(text, ')');
+  return end && end[1] == ' ' ? end[2] : 0;
+}
+
+}  // namespace
+
+// Locked.
+void pool_core::want_tick() noexcept {
+  if (ticking_) return;
+  try {
+    asio::post(io_executor(), [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->tick();
+    });
+    ticking_ = true;
+  } catch (...) {
+    // The library is ending: whoever waits looks for itself.
+  }
+}
+
+void pool_core::tick() noexcept {
+  const auto self = shared_from_this();
+  locked lock(*this);
+  const auto now = std::chrono::steady_clock::now();
+  if (collectors_ == 0) collect();
+  if (timed_) look_at_deadlines(now);
+  unit_list due;
+  delayed_.take_if([now](const pool_unit& u) { return u.extras->not_before <= now; }, due);
+  while (!due.empty()) {
+    --queued_;
+    enqueue(*due.pop_front());
+  }
+  if (queued_ != 0) feed_lanes();
+  for (seat& s : seats_)
+    if (s.lane) carry_out(*s.lane, now);
+  start_missing();
+  report_progress();
+  if (collectors_ == 0 && (queued_ != 0 || hooks_wait_)) watch_lanes();
+  if (outstanding_ == 0) {
+    hooks_wait_ = false;
+    timed_ = false;
+  }
+  bool more = outstanding_ != 0 || starters_ != 0;
+  for (seat& s : seats_) more = more || (s.lane ? s.lane->kill || s.lane->told_to_leave : s.wanted);
+  if (more && !(is_over())) {
+    try {
+      if (!timer_)
+        timer_ = std::make_shared<asio::steady_timer>(io_executor());
+      timer_->expires_after(tick_length);
+      timer_->async_wait([weak = weak_from_this()](const error_code& problem) {
+        const auto here = weak.lock();
+        if (here && !problem) here->tick();
+      });
+      return;
+    } catch (...) {
+    }
+  }
+  ticking_ = false;
+}
+
+// Locked. Asks the I/O thread to collect as soon as there is something.
+void pool_core::arm() noexcept {
+  if (arming_) return;
+  try {
+    asio::post(io_executor(), [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      const locked lock(*self);
+      self->arming_ = false;
+      if (self->collectors_ == 0) self->collect();
+      self->watch_lanes();
+    });
+    arming_ = true;
+  } catch (...) {
+  }
+}
+
+// Locked, on the I/O thread.
+void pool_core::watch_lanes() noexcept {
+  for (seat& s : seats_) {
+    pool_lane* const lane = s.lane.get();
+    if (!lane || lane->in_flight == 0 || lane->watching || lane->state == pool_lane::life::ended) continue;
+    try {
+      channel& c = *lane->results.shared();
+      if (!lane->watch) lane->watch = std::make_shared<asio::posix::stream_descriptor>(io_executor(), c.poll_fd(side::get));
+      if (c.prepare_poll(role::receiver, side::get)) {
+        arm();
+        continue;
+      }
+      lane->watching = true;
+      lane->watch->async_wait(
+          asio::posix::stream_descriptor::wait_read,
+          [weak = weak_from_this(), lane, watch = lane->watch](const error_code& problem) {
+            const auto self = weak.lock();
+            if (!self || problem) return;
+            const locked lock(*self);
+            bool here = false;
+            for (seat& one : self->seats_) here = here || one.lane.get() == lane;
+            if (!here || lane->watch != watch) return;
+            lane->watching = false;
+            if (self->collectors_ == 0) self->collect();
+            if (self->collectors_ == 0 && (self->queued_ != 0 || self->hooks_wait_)) self->watch_lanes();
+          });
+    } catch (...) {
+      // No descriptors: the tick looks.
+    }
+  }
+}
+
+// Locked.
+void pool_core::look_at_deadlines(time_point now) noexcept {
+  for (seat& s : seats_) {
+    if (!s.lane || s.lane->kill) continue;
+    pool_lane& lane = *s.lane;
+    for (std::uint32_t n = lane.got; n != lane.put; ++n) {
+      pool_unit* const u = lane.at(n);
+      if (!u) continue;
+      const deadline& d = deadline_of(*u->job);
+      if (d.is_none() || !lane.is_started(n)) continue;
+      const std::uint32_t begun = lane.page->started.load(std::memory_order_acquire);
+      const auto since =
+          time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
+      if (begun == 0 || lane.page->unit.load(std::memory_order_relaxed) != n + 1 ||
+          lane.page->started.load(std::memory_order_acquire) != begun ||
+          lane.page->done.load(std::memory_order_acquire) == begun)
+        continue;
+      if ((d.of_attempt() && deadline_after(since, *d.of_attempt()) <= now) || (d.of_task() && *d.of_task() <= now))
+        begin_kill(lane, n, begun - 1, death::deadline, now);
+      break;
+    }
+  }
+  // Those that wait and whose moment is over.
+  unit_list late;
+  const auto is_late = [&](pool_unit& u) {
+    const auto& moment = deadline_of(*u.job).of_task();
+    return moment && *moment <= now;
+  };
+  for (auto& [priority, list] : backlog_) list.take_if(is_late, late);
+  for (seat& s : seats_) s.keyed.take_if(is_late, late);
+  delayed_.take_if(is_late, late);
+  while (!late.empty()) {
+    pool_unit* const u = late.pop_front();
+    --queued_;
+    u->queued = false;
+    fail_unit(*u, std::make_exception_ptr(error(errc::deadline_exceeded, "the task's deadline was over before it began")));
+  }
+}
+
+// Locked.
+void pool_core::begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t item, death why,
+                           time_point now) noexcept {
+  pool_unit* const u = lane.at(number);
+  if (!u || lane.kill) return;
+  const bool listens = u->job->function.kind->takes_stop;
+  const duration grace =
+      u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
+  lane.kill = pending_kill{number, item, why, listens ? deadline_after(now, grace) : now};
+  // Whatever it is: this_task::stop_token may be asked for by a task that takes none.
+  lane.page->stop_unit.store(number + 1, std::memory_order_seq_cst);
+  lane.page->stop_bell.ring();
+  if (!listens) carry_out(lane, now);
+  want_tick();
+}
+
+// Locked.
+void pool_core::carry_out(pool_lane& lane, time_point now) noexcept {
+  if (lane.state == pool_lane::life::ended) return;
+  try {
+    if (lane.told_to_leave && !lane.killed && lane.leave_by <= now) {
+      lane.killed = true;
+      lane.process.kill();
+      return;
+    }
+    if (!lane.kill || lane.killed || lane.kill->at > now) return;
+    const pending_kill& kill = *lane.kill;
+    const int pidfd = lane.process.sentinel();
+    const auto is_at_it = [&] {
+      return lane.at(kill.number) && lane.page->unit.load(std::memory_order_acquire) == kill.number + 1 &&
+             lane.page->started.load(std::memory_order_acquire) == kill.item + 1 &&
+             lane.page->done.load(std::memory_order_acquire) <= kill.item;
+    };
+    send_signal(pidfd, SIGSTOP);
+    const auto give_up = now + std::chrono::milliseconds(20);
+    for (char state = 0; std::chrono::steady_clock::now() < give_up;) {
+      state = state_of(lane.process.pid());
+      if (state == 'T' || state == 't' || state == 'Z' || state == 'X' || state == 0) break;
+      std::this_thread::yield();
+    }
+    if (is_at_it()) {
+      lane.killed = true;
+      lane.process.kill();
+    } else {
+      send_signal(pidfd, SIGCONT);
+      collect_lane(lane);
+      if (lane.kill && !lane.at(lane.kill->number)) lane.kill.reset();
+      if (lane.kill && lane.page->done.load(std::memory_order_acquire) > lane.kill->item) lane.kill.reset();
+    }
+  } catch (...) {
+    // It has ended: its end is on its way.
+  }
+}
+
+// Locked.
+void pool_core::look_at_memory(pool_lane& lane, time_point now) noexcept {
+  if (now - lane.memory_looked < std::chrono::milliseconds(5) && lane.in_flight != 0) return;
+  lane.memory_looked = now;
+  try {
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(lane.process.pid()));
+    std::FILE* const file = std::fopen(path, "re");
+    if (!file) return;
+    unsigned long total = 0, resident = 0;
+    const int n = std::fscanf(file, "%lu %lu", &total, &resident);
+    std::fclose(file);
+    if (n == 2 && resident * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE)) > options_.max_memory_per_worker)
+      lane.must_go = true;
+  } catch (...) {
+  }
+}
+
+// Not locked.
+void pool_core::post_callback(std::function<void()> f) noexcept {
+  try {
+    asio::post(options_.executor ? options_.executor : io_executor(), std::move(f));
+  } catch (...) {
+    // The library is ending: nobody is left to call.
+  }
+}
+
+// Locked.
+void pool_core::report_progress() noexcept {
+  for (seat& s : seats_) {
+    if (!s.lane) continue;
+    pool_lane& lane = *s.lane;
+    const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
+    const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
+    pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
+    if (!u || !u->job->options || !u->job->options->on_progress) continue;
+    try {
+      auto& last = said_[u];
+      if (last == counter) continue;
+      if (auto report = progress(*u)) {
+        last = counter;
+        callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
+      }
+    } catch (...) {
+    }
+  }
+}
+
+// Locked.
+std::optional<progress_report> pool_core::progress(pool_unit& u) {
+  if (u.lane < 0 || !seats_[static_cast<std::size_t>(u.lane)].lane) return std::nullopt;
+  pool_lane& lane = *seats_[static_cast<std::size_t>(u.lane)].lane;
+  const lane_page& page = *lane.page;
+  for (int i = 0; i < 100; ++i) {
+    const std::uint32_t before = page.said.load(std::memory_order_acquire);
+    if (before == 0) return std::nullopt;
+    if (before & 1) continue;
+    if (page.said_unit.load(std::memory_order_relaxed) != u.number || lane.at(u.number) != &u) return std::nullopt;
+    progress_report r;
+    r.done = page.said_done.load(std::memory_order_relaxed);
+    r.total = page.said_total.load(std::memory_order_relaxed);
+    const std::size_t n = std::min<std::size_t>(page.said_bytes.load(std::memory_order_relaxed), 255);
+    for (std::size_t k = 0; k < n; ++k) r.text += page.said_text[k].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (page.said.load(std::memory_order_relaxed) == before) return r;
+  }
+  return std::nullopt;
+}
+
+}  // namespace mp::detail

@@ -1,0 +1,283 @@
+// The life of a pool's worker. Must never let an item's exception out, must store `started` before it reads a byte of
+// the item and `done` after its result lies outside: what is lost by a death is decided by these two words.
+
+#include "lane_layout.hpp"
+#include "mp/detail/call.hpp"
+#include "mp/detail/pool_call.hpp"
+#include "mp/remote_error.hpp"
+#include "mp/this_process.hpp"
+#include "worker_task.hpp"
+
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace mp::detail {
+namespace {
+
+std::int64_t now_ns() noexcept { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+struct known_function {
+  unit_code code = nullptr;
+  std::uintptr_t pointer = 0;
+  bool takes_stop = false;
+  std::exception_ptr problem;  // it is not here
+};
+
+// The pool has let go of us, or somebody wrote into its memory: there is nobody to tell.
+struct pool_gone {};
+
+class worker final : public unit_run {
+public:
+  explicit worker(worker_start&& s)
+      : memory_(std::move(s.memory)),
+        bell_block_(memory_, 0, bell_bytes),
+        lane_block_(memory_, lane_offset(s.lane), lane_bytes),
+        bell_(*reinterpret_cast<shared_bell*>(bell_block_.data())),
+        page_(*reinterpret_cast<lane_page*>(lane_block_.data())),
+        draft_(lane_block_.data() + page_bytes),
+        tasks_(std::move(s.tasks.end)),
+        results_(std::move(s.results.end)),
+        task_(page_) {
+    started = &page_.started;
+    done = &page_.done;
+    draft_used = &page_.draft_used;
+    bell_.join();
+    page_.stop_bell.join();
+    page_.phase.store(worker_phase::initialising, std::memory_order_release);
+    if (!s.initializer.empty()) {
+      const auto call = parse_call(s.initializer, std::move(s.initializer_fds));
+      run_call(*call, call->wants_stop_token ? this_process::stop_token() : std::stop_token());
+    }
+    page_.phase.store(worker_phase::ready, std::memory_order_release);
+    bell_.ring();
+  }
+
+  void live() {
+    while (!leaving_) {
+      std::size_t taken = 0;
+      const auto status = tasks_.shared()->get(
+          role::receiver, 1,
+          [](void* self, incoming&& item) { static_cast<worker*>(self)->take(std::move(item)); }, this,
+          time_point::max(), taken);
+      if (status != op_status::ok) return;
+    }
+  }
+
+private:
+  void take(incoming&& item) {
+    task_record record;
+    if (item.bytes.size() < sizeof record) throw pool_gone();
+    std::memcpy(&record, item.bytes.data(), sizeof record);
+    const auto rest = item.bytes.subspan(sizeof record);
+    switch (record.kind) {
+      case record_is::function: learn(record, rest); break;
+      case record_is::unit: take_unit(record, rest, std::move(item.fds)); break;
+      default: leaving_ = true;
+    }
+  }
+
+  void learn(const task_record& record, std::span<const std::byte> rest) {
+    known_function f;
+    f.takes_stop = record.count != 0;
+    try {
+      decoder d(rest);
+      f.code = reinterpret_cast<unit_code>(resolve(decode<call_target>(d)));
+      if (decode<bool>(d)) f.pointer = resolve(decode<call_target>(d));
+    } catch (...) {
+      f.problem = std::current_exception();
+    }
+    if (functions_.size() <= record.function) functions_.resize(record.function + 1);
+    functions_[record.function] = std::move(f);
+  }
+
+  void take_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
+    number_ = units_++;
+    auto& slot = page_.slots[number_ % lane_slots];
+    // Before the claim: from it on these words speak of this unit.
+    page_.started.store(0, std::memory_order_relaxed);
+    page_.done.store(0, std::memory_order_relaxed);
+    page_.draft_used.store(0, std::memory_order_relaxed);
+    page_.unit.store(number_ + 1, std::memory_order_relaxed);
+    std::uint32_t expected = slot_word(number_, slot_state::queued);
+    if (slot.compare_exchange_strong(expected, slot_word(number_, slot_state::started), std::memory_order_acq_rel))
+      run_unit(record, rest, std::move(fds));
+    slot.store(slot_word(number_ + lane_slots, slot_state::queued), std::memory_order_release);
+  }
+
+  void run_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
+    // A clock costs more than a small item: so it is read for one in eight, unless units are long.
+    const bool timed = (number_ & 7) == 0 || mean_ns_ > 2000 || record.count > 8;
+    const std::int64_t before = timed ? now_ns() : 0;
+    const known_function& f = functions_.at(record.function);
+    current_ = &f;
+    task_more more;
+    std::string_view key;
+    if (record.flags & task_record::has_more) {
+      std::memcpy(&more, rest.data(), sizeof more);
+      key = {reinterpret_cast<const char*>(rest.data() + sizeof more), more.key_bytes};
+      rest = rest.subspan(sizeof more + more.key_bytes);
+    }
+    decoder arguments(rest, std::move(fds));
+    in = &arguments;
+    function = f.pointer;
+    count = record.count;
+    at = 0;
+    direct = count == 1;
+    watched = record.flags & task_record::watched;
+    reset_draft();
+    task_.enter(record, more, key, number_, at);
+    stop = f.takes_stop ? task_.stop_token() : std::stop_token();
+    while (this->more()) {
+      if (!f.problem) {
+        std::string backtrace;
+        const auto problem = call_caught([](void* p) { run_code(p); }, this, backtrace);
+        if (!problem) break;
+        fail(problem, std::move(backtrace));
+      } else {
+        page_.started.store(at + 1, std::memory_order_release);
+        where = phase::decoding;
+        fail(f.problem, {});
+      }
+    }
+    flush();
+    task_.leave();
+    state.reset();
+    in = nullptr;
+    if (timed) measure(now_ns() - before, record.count);
+  }
+
+  static void run_code(void* p) {
+    auto& self = *static_cast<worker*>(p);
+    try {
+      self.current_->code(self);
+    } catch (const error&) {
+      throw;
+    } catch (...) {
+      if (self.where != phase::decoding) throw;
+      rethrow_undecodable("the arguments of a task");
+    }
+  }
+
+  void measure(std::int64_t ns, std::uint32_t items) noexcept {
+    const auto unit = static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 1));
+    const std::uint64_t item = std::max<std::uint64_t>(unit / std::max(items, 1u), 1);
+    // Quick to learn that things take long, slow to forget it.
+    const auto blend = [](std::uint64_t old, std::uint64_t seen) { return old == 0 ? seen : (3 * old + seen) / 4; };
+    mean_ns_ = blend(mean_ns_, unit);
+    mean_item_ns_ = blend(mean_item_ns_, item);
+    page_.unit_ns.store(mean_ns_, std::memory_order_relaxed);
+    page_.item_ns.store(mean_item_ns_, std::memory_order_relaxed);
+  }
+
+  // -- results
+
+  void begin_watched() override { page_.item_since.store(now_ns(), std::memory_order_relaxed); }
+
+  void reset_draft() noexcept {
+    draft_first_ = at;
+    draft_begin = draft_at = draft_ + sizeof(result_record);
+    draft_end = draft_ + draft_bytes;
+    page_.draft_used.store(0, std::memory_order_relaxed);
+  }
+  // The draft becomes a record; its first bytes are kept free for it.
+  void flush() {
+    if (direct || at == draft_first_) return;
+    const result_record record{record_is::values, 0, number_, draft_first_, at - draft_first_};
+    std::memcpy(draft_, &record, sizeof record);
+    outgoing out;
+    out.bytes = {draft_, static_cast<std::size_t>(draft_at - draft_)};
+    out.size = out.bytes.size();
+    send(out);
+    reset_draft();
+  }
+  void send(const outgoing& out) {
+    if (results_.shared()->put(role::sender, out, time_point::max()) != op_status::ok) throw pool_gone();
+    bell_.ring();
+  }
+
+  void put(const void* result, void (*write)(encoder&, const void*)) override {
+    if (!direct) flush();
+    const result_record record{record_is::values, 0, number_, at, 1};
+    std::byte room[1024];
+    encoder e(room);
+    e.raw(&record, sizeof record);
+    write(e, result);
+    outgoing out;
+    out.size = e.size();
+    out.fds = e.attachments();
+    struct again {
+      const result_record* record;
+      const void* result;
+      void (*write)(encoder&, const void*);
+    } context{&record, result, write};
+    if (e.overflowed()) {
+      out.context = &context;
+      out.write = [](void* p, std::span<std::byte> place) {
+        const auto& c = *static_cast<again*>(p);
+        encoder second = encoder::second_pass(place, {});
+        second.raw(c.record, sizeof *c.record);
+        c.write(second, c.result);
+        if (second.overflowed() || second.size() != place.size())
+          throw_error(errc::unencodable, "the result changed while it was encoded");
+      };
+    } else {
+      out.bytes = std::span<const std::byte>(room, out.size);
+    }
+    send(out);
+    page_.done.store(++at, std::memory_order_release);
+    if (!direct) reset_draft();
+  }
+
+  void put_empty() override {
+    const result_record record{record_is::values, 0, number_, at, 1};
+    outgoing out;
+    out.bytes = std::as_bytes(std::span(&record, 1));
+    out.size = out.bytes.size();
+    send(out);
+  }
+
+  void fail(const std::exception_ptr& problem, std::string backtrace) {
+    if (!direct) flush();
+    const auto text = encode_exception(problem, std::move(backtrace));
+    const bool unread = where == phase::decoding && at + 1 != count;
+    const result_record record{record_is::failed, unread ? result_record::rest_unread : std::uint16_t{0}, number_, at,
+                               1};
+    std::vector<std::byte> bytes(sizeof record + text.size());
+    std::memcpy(bytes.data(), &record, sizeof record);
+    if (!text.empty()) std::memcpy(bytes.data() + sizeof record, text.data(), text.size());
+    outgoing out;
+    out.bytes = bytes;
+    out.size = bytes.size();
+    send(out);
+    at = unread ? count : at + 1;
+    page_.done.store(at, std::memory_order_release);
+    if (!direct) reset_draft();
+  }
+
+  const unique_fd memory_;
+  const shared_block bell_block_, lane_block_;
+  shared_bell& bell_;
+  lane_page& page_;
+  std::byte* const draft_;
+  handle tasks_, results_;
+  worker_task task_;
+  std::vector<known_function> functions_;
+  const known_function* current_ = nullptr;
+  std::uint32_t units_ = 0, number_ = 0, draft_first_ = 0;
+  std::uint64_t mean_ns_ = 0, mean_item_ns_ = 0;
+  bool leaving_ = false;
+};
+
+}  // namespace
+
+void pool_worker(worker_start start) {
+  try {
+    worker w(std::move(start));
+    w.live();
+  } catch (const pool_gone&) {
+  }
+}
+
+}  // namespace mp::detail

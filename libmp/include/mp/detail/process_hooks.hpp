@@ -1,0 +1,24 @@
+#pragma once
+/// @file
+/// What upper floors may ask of a process beyond its public face.
+/// Not for users: pools are made of this.
+///
+/// Threads:  as mp::process.         Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/failure.hpp"
+#include "mp/process.hpp"
+
+#include <optional>
+
+namespace mp::detail {
+
+/// Threads:  as mp::process.   Processes: process-bound.
+struct process_hooks {
+  /// Its start() will give it a process group of its own and let it ignore SIGINT. Throws: error{already_started}.
+  static void lead_own_group(process& p);
+  /// Status, failure, name, pid and what it used, once it has ended; nullopt: it runs. Throws: as exit_status.
+  static std::optional<mp::post_mortem> post_mortem(const process& p);
+};
+
+}  // namespace mp::detail

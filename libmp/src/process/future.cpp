@@ -1,0 +1,100 @@
+// The state behind a future: sleeping, waking, hooks. Must run a hook exactly once, and must never touch a state after
+// its last owner let go: whoever publishes holds a reference.
+
+#include "mp/future.hpp"
+
+#include "os/futex.hpp"
+
+#include <string>
+
+namespace mp::detail {
+namespace {
+
+// Stands in the list of hooks once they have run.
+class closed_mark final : public ready_hook {
+public:
+  void ready(future_base&) noexcept override {}
+};
+ready_hook* closed() noexcept {
+  static closed_mark mark;
+  return &mark;
+}
+const auto* const made_early = closed();  // before threads: no lock in on_ready
+
+}  // namespace
+
+future_base::~future_base() {
+  static_cast<void>(made_early);
+  for (ready_hook* hook = hooks_.load(std::memory_order_acquire); hook && hook != closed();)
+    delete std::exchange(hook, hook->next_);
+}
+
+bool future_base::wait_until(time_point until) noexcept {
+  for (std::uint32_t seen = word_.load(std::memory_order_acquire);; seen = word_.load(std::memory_order_acquire)) {
+    if (seen & ready_bit) return true;
+    if (until == time_point::min() || std::chrono::steady_clock::now() >= until) return false;
+    if (!(seen & waiter_bit) && !word_.compare_exchange_weak(seen, seen | waiter_bit, std::memory_order_acq_rel))
+      continue;
+    // No slices: the waker is a thread of this process.
+    os::futex_wait(word_, waiter_bit, until, std::chrono::hours(1));
+  }
+}
+
+void future_base::publish() noexcept {
+  const std::uint32_t before = word_.exchange(ready_bit, std::memory_order_acq_rel);
+  if (before & waiter_bit) os::futex_wake(word_, INT_MAX);
+  ready_hook* list = hooks_.exchange(closed(), std::memory_order_acq_rel);
+  ready_hook* in_order = nullptr;
+  while (list) {
+    ready_hook* const next = list->next_;
+    list->next_ = in_order;
+    in_order = std::exchange(list, next);
+  }
+  while (in_order) {
+    const std::unique_ptr<ready_hook> hook(std::exchange(in_order, in_order->next_));
+    hook->ready(*this);
+  }
+}
+
+void future_base::on_ready(std::unique_ptr<ready_hook> hook) {
+  ready_hook* head = hooks_.load(std::memory_order_acquire);
+  do {
+    if (head == closed()) {
+      hook->ready(*this);
+      return;
+    }
+    hook->next_ = head;
+  } while (!hooks_.compare_exchange_weak(head, hook.get(), std::memory_order_acq_rel, std::memory_order_acquire));
+  static_cast<void>(hook.release());
+  attend();
+}
+
+std::exception_ptr broken_promise() noexcept {
+  try {
+    return std::make_exception_ptr(error(errc::closed, "the answer never came: whoever should have given it is gone"));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+void completion_order::add(std::size_t index) noexcept {
+  const std::lock_guard lock(mutex_);
+  ended_.push_back(index);
+  some_.notify_one();
+}
+
+std::size_t completion_order::next() {
+  std::unique_lock lock(mutex_);
+  if (ended_.empty()) check_may_wait("as_completed");
+  some_.wait(lock, [this] { return !ended_.empty(); });
+  const std::size_t index = ended_.front();
+  ended_.pop_front();
+  return index;
+}
+
+void throw_no_future(const char* what) {
+  throw_error(errc::closed,
+              std::string(what) + ": this future has no answer to give: it was taken, moved from, or never made");
+}
+
+}  // namespace mp::detail
