@@ -86,17 +86,17 @@ struct worker_exit {
 
 struct pool_options {
   std::ptrdiff_t workers = cpu_count();
-  task initializer{};                         ///< runs first in each worker: .initializer = {load, "model.bin"}
-  std::ptrdiff_t max_tasks_per_worker = 0;    ///< then it is replaced, between tasks; 0: never
-  std::size_t max_memory_per_worker = 0;      ///< resident bytes; beyond it is replaced, between tasks; 0: never
+  task initializer{};                       ///< runs first in each worker: .initializer = {load, "model.bin"}
+  std::ptrdiff_t max_tasks_per_worker = 0;  ///< then it is replaced, between tasks; 0: never
+  std::size_t max_memory_per_worker = 0;    ///< resident bytes; beyond it is replaced, between tasks; 0: never
   std::optional<mp::start_method> start_method{};
   mp::restart_limits restart{};  ///< of workers that end while they run no task: an initializer that fails, mostly
   std::string name = "pool";     ///< workers are called "NAME worker 1"
   std::function<void(const worker_exit&)> on_worker_exit{};
-  mp::limits limits{};           ///< of each worker; .memory ends in std::bad_alloc or worker_died
-  std::ptrdiff_t max_queued = 0;  ///< beyond it submit waits, try_submit refuses; 0: no bound
-  mp::deadline deadline{};       ///< default of its tasks
-  mp::retry retry{};             ///< default of its tasks
+  mp::limits limits{};                              ///< of each worker; .memory ends in std::bad_alloc or worker_died
+  std::ptrdiff_t max_queued = 0;                    ///< beyond it submit waits, try_submit refuses; 0: no bound
+  mp::deadline deadline{};                          ///< default of its tasks
+  mp::retry retry{};                                ///< default of its tasks
   duration grace = std::chrono::milliseconds(100);  ///< from a tripped stop token to SIGKILL
   asio::any_io_executor executor{};                 ///< of its callbacks; default: the library's I/O thread
 };

@@ -34,6 +34,7 @@ class process;
 namespace detail {
 class child;
 class process_state;
+struct process_access;
 struct process_hooks;
 /// Puts an operation under way that ends with the child's status.
 void async_join(const std::shared_ptr<child>&, completion_ptr<void(error_code, mp::exit_status)>,
