@@ -50,7 +50,7 @@ int grows(int) {
 int recurse(int n) {
   volatile char block[4096];
   block[0] = static_cast<char>(n);
-  return recurse(n + 1) + block[0];
+  return n == -1 ? 0 : recurse(n + 1) + block[0];
 }
 void write_and_die() {
   std::fputs("last words\n", stderr);

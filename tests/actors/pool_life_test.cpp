@@ -3,6 +3,7 @@
 #include "pool_tasks.hpp"
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <ranges>
@@ -14,10 +15,8 @@ using namespace std::chrono_literals;
 namespace {
 
 int slow(int x) {
-  std::stop_token never;
   // About a millisecond of work.
-  for (volatile int i = 0; i < 300000; i = i + 1) {
-  }
+  for (int i = 0; i < 1000000; ++i) asm volatile("");
   return x;
 }
 int reports(int x) {

@@ -234,7 +234,8 @@ TEST_CASE("pool: an input that throws is an error once what was read has ended",
   const fd_ledger ledger;
   {
     mp::pool p(2);
-    auto bad = numbers(20) | std::views::transform([](int v) {
+    const auto in = numbers(20);
+    auto bad = in | std::views::transform([](int v) {
                  if (v == 10) throw std::domain_error("input");
                  return v;
                });
