@@ -73,8 +73,8 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   const auto rest = item.bytes.subspan(sizeof r);
   pool_unit* const u = lane.at(r.unit);
   // A worker that writes nonsense into the pipe has lost its mind: what it says of units that it has not got is dropped.
-  if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.first != u->resolved ||
-      r.count == 0 || r.count > u->count - r.first)
+  if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.first != u->resolved || r.count == 0 ||
+      r.count > u->count - r.first)
     return;
   if (r.kind == record_is::values) {
     try {
@@ -86,8 +86,7 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
     lane.tasks_done += r.count;
   } else if (r.kind == record_is::failed) {
     const bool rest_unread = (r.flags & result_record::rest_unread) != 0 && r.first + 1 != u->count;
-    fail_item(*u, r.first,
-              decode_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
+    fail_item(*u, r.first, decode_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
     ++lane.tasks_done;
     if (rest_unread) {
       try {
@@ -134,8 +133,7 @@ bool pool_core::collect_lane(pool_lane& lane) noexcept {
     }
   }
   // What has no answer at the front was taken back, or is over.
-  while (lane.got != lane.put && !lane.at(lane.got) &&
-         lane.slot(lane.got) != slot_word(lane.got, slot_state::taken))
+  while (lane.got != lane.put && !lane.at(lane.got) && lane.slot(lane.got) != slot_word(lane.got, slot_state::taken))
     ++lane.got;
   if (const auto ns = lane.page->item_ns.load(std::memory_order_relaxed)) item_ns_ = ns;
   return any;
@@ -214,89 +212,98 @@ void pool_core::with_lock(void (*f)(void*), void* context) {
   f(context);
 }
 
-bool pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
-                           void* context, time_point until) {
+fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
+                          void* context, time_point until) {
   constexpr std::uint32_t most_units = 32;  // made without the lock, then put together
-  bool dry = false;
-  for (;;) {
+  for (bool dry = false;;) {
     std::uint32_t units = 0, chunk = 1;
     {
       const locked lock(*this);
       collect();
-      if (is_done(context)) return true;
-      if (terminated_ || broken_ || job.stop_asked) dry = true;
-      std::uint32_t rooms = 0;
-      for (seat& s : seats_)
-        if (s.lane) rooms += room(*s.lane);
-      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), std::max<std::uint64_t>(seats_.size(), 1));
-      std::uint64_t may = plan.window == 0 ? UINT64_MAX : plan.window - std::min(plan.window, job.unresolved);
-      if (plan.window != 0 && plan.chunk == 0) chunk = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, std::min<std::uint64_t>(chunk, plan.window / (2 * seats_.size()))));
-      if (!has_queued()) units = std::min({rooms, most_units});
-      if (may / chunk < units) units = static_cast<std::uint32_t>(may / chunk);
-      if (units == 0 && may >= chunk && job.unresolved == 0) units = 1;  // no worker now: one waits for the first
+      if (is_done(context)) return fed::done;
+      if (closed_ || broken_ || job.stop_asked) dry = true;
+      if (dry && job.unresolved == 0) return fed::all;
+      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), seats_.size());
+      std::uint64_t may = UINT64_MAX;
+      if (plan.window != 0) {
+        may = plan.window - std::min(plan.window, job.unresolved);
+        if (plan.chunk == 0)
+          chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(plan.window / (2 * seats_.size()), 1, chunk));
+      }
+      if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0);
     }
-    if (dry || units == 0) {
-      bool done = false;
-      struct both {
+    if (units == 0) {
+      struct {
         bool (*is_done)(void*);
         void* context;
         pool_core& core;
         pool_job& job;
-        const feed_plan& plan;
-        bool dry;
-        bool done;
-      } wake{is_done, context, *this, job, plan, dry, false};
+        std::uint64_t window, chunk;
+        bool dry, woken;
+      } w{is_done, context, *this, job, plan.window, chunk, dry, false};
       // Until it is done, or there is room for more.
-      const bool woken = collect_until(
-          [](void* p) {
-            auto& w = *static_cast<both*>(p);
-            w.done = w.is_done(w.context);
-            if (w.done || w.dry) return w.done;
-            if (w.plan.window != 0 && w.job.unresolved >= w.plan.window) return false;
-            if (w.core.terminated_ || w.core.broken_ || w.job.stop_asked) return true;
-            if (w.core.has_queued()) return false;
-            for (seat& s : w.core.seats_)
-              if (s.lane && w.core.room(*s.lane) != 0) return true;
-            return false;
-          },
-          &wake, until);
-      done = wake.done;
-      if (done || !woken) return done;
+      if (!collect_until(
+              [](void* p) {
+                auto& in = *static_cast<decltype(w)*>(p);
+                if (in.is_done(in.context)) return in.woken = true;
+                if (in.job.unresolved == 0) return true;
+                if (in.dry) return false;
+                if (in.core.closed_ || in.core.broken_ || in.job.stop_asked) return true;
+                if (in.window != 0 && in.job.unresolved + in.chunk > in.window) return false;
+                return !in.core.has_queued() && in.core.feed_room(1, 1, false) != 0;
+              },
+              &w, until))
+        return fed::timed_out;
+      if (w.woken) return fed::done;
       continue;
     }
     std::array<pool_unit*, most_units> made{};
     std::uint32_t n = 0;
-    try {
-      while (n < units) {
-        pool_unit* const u = feeder.next(chunk);
-        if (!u) {
-          dry = true;
-          break;
-        }
+    while (n < units && !dry)
+      if (pool_unit* const u = feeder.next(chunk))
         made[n++] = u;
-      }
-    } catch (...) {
-      // What was read still runs; then the caller hears of it.
-      for (std::uint32_t i = 0; i < n; ++i) submit(*made[i], false);
-      throw;
-    }
+      else
+        dry = true;
     const locked lock(*this);
-    for (std::uint32_t i = 0; i < n; ++i) {
-      pool_unit& u = *made[i];
-      u.id = next_ids(u.count);
-      u.job->hold();
-      u.job->unresolved += u.count;
-      ++outstanding_;
-      pool_lane* const lane = has_queued() || job.options ? nullptr : best_lane();
-      if (terminated_ || broken_)
-        fail_unit(u, std::make_exception_ptr(error(broken_ ? errc::pool_broken : errc::cancelled,
-                                                   broken_ ? broken_why_ : "the pool was terminated")));
-      else if (!lane || !dispatch(*lane, u))
-        enqueue(u);
-    }
+    for (std::uint32_t i = 0; i < n; ++i) take_in(*made[i]);
     if (has_queued()) feed_lanes();
     want_tick();
   }
+}
+
+// Locked. How many units of a feeder go in now, at most `most`. `first`: one may wait for the first worker.
+std::uint32_t pool_core::feed_room(std::uint64_t wanted, std::uint32_t most, bool first) noexcept {
+  std::uint32_t rooms = 0;
+  for (seat& s : seats_)
+    if (s.lane) rooms += room(*s.lane);
+  if (rooms == 0 && first) rooms = 1;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>({rooms, wanted, most}));
+}
+
+// Locked. A feeder's unit: to a lane, to the backlog, or to its end.
+void pool_core::take_in(pool_unit& u) noexcept {
+  pool_job& job = *u.job;
+  u.id = next_ids(u.count);
+  job.hold();
+  job.unresolved += u.count;
+  ++outstanding_;
+  if (closed_ || broken_ || job.stop_asked) {
+    std::exception_ptr problem;
+    try {
+      if (broken_)
+        problem = std::make_exception_ptr(error(errc::pool_broken, broken_why_));
+      else if (job.stop_asked || terminated_)
+        problem = std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
+      else
+        problem = std::make_exception_ptr(error(errc::pool_closed, options_.name + " was closed"));
+    } catch (...) {
+      problem = std::current_exception();
+    }
+    fail_unit(u, problem);
+    return;
+  }
+  pool_lane* const lane = has_queued() ? nullptr : best_lane();
+  if (!lane || !dispatch(*lane, u)) enqueue(u);
 }
 
 }  // namespace mp::detail

@@ -13,7 +13,8 @@
 
 namespace mp::detail {
 
-pool_core::pool_core(pool_options o) : options_(std::move(o)), budget_(options_.restart), chance_(std::random_device()()) {
+pool_core::pool_core(pool_options o)
+    : options_(std::move(o)), budget_(options_.restart), chance_(std::random_device()()) {
   const auto refuse = [this](const std::string& what) {
     throw_error(errc::invalid_argument, options_.name + ": " + what);
   };
@@ -133,16 +134,7 @@ void pool_core::feed_all(pool_feeder& feeder, const feed_plan& plan) {
     pool_unit* const u = feeder.next(chunk);
     if (!u) return;
     const locked lock(*this);
-    u->id = next_ids(u->count);
-    u->job->hold();
-    u->job->unresolved += u->count;
-    ++outstanding_;
-    if (closed_ || broken_) {
-      fail_unit(*u, std::make_exception_ptr(error(broken_ ? errc::pool_broken : errc::pool_closed,
-                                                  broken_ ? broken_why_ : options_.name + " was closed")));
-      continue;
-    }
-    enqueue(*u);
+    take_in(*u);
     feed_lanes();
     if (collectors_ == 0) arm();
     want_tick();

@@ -74,8 +74,8 @@ public:
   void submit_to_each(const std::vector<pool_unit*>& units);
   void check_open();
   bool collect_until(bool (*is_done)(void*), void* context, time_point until);
-  bool feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*), void* context,
-                  time_point until);
+  fed feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*), void* context,
+                 time_point until);
   void feed_all(pool_feeder& feeder, const feed_plan& plan);
   bool cancel(pool_job& job) noexcept;
   void attend() noexcept;
@@ -155,6 +155,8 @@ private:
   void finish_unit(pool_unit& u) noexcept;
   void over(pool_lane& lane) noexcept;
   bool anything_to_collect() noexcept;
+  std::uint32_t feed_room(std::uint64_t wanted, std::uint32_t most, bool first) noexcept;
+  void take_in(pool_unit& u) noexcept;
   pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count);
   void wait_for_bell(time_point until);
 
@@ -197,25 +199,25 @@ private:
   std::vector<seat> seats_;
   std::vector<bool> lane_used_;
   std::map<int, unit_list, std::greater<>> backlog_;
-  unit_list delayed_;                // retries that wait for their time
-  std::uint64_t queued_ = 0;         // units in backlog_, keyed and delayed_
-  std::uint64_t outstanding_ = 0;    // units that are not over
+  unit_list delayed_;              // retries that wait for their time
+  std::uint64_t queued_ = 0;       // units in backlog_, keyed and delayed_
+  std::uint64_t outstanding_ = 0;  // units that are not over
   std::vector<unit_function> functions_;
   restart_budget budget_;
   std::minstd_rand chance_;
   bool closed_ = false, terminated_ = false, broken_ = false;
   std::string broken_why_;
-  pool_job* finished_ = nullptr;     // finish() is to be called
+  pool_job* finished_ = nullptr;  // finish() is to be called
   std::vector<std::function<void()>> callbacks_;
   int starters_ = 0;
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
   std::deque<dead_letter> letters_;
   verdict ends_;
-  std::uint64_t item_ns_ = 0;        // of the newest measurement
-  int collectors_ = 0;               // threads that wait here
-  bool news_ = false;                // for other collectors
+  std::uint64_t item_ns_ = 0;  // of the newest measurement
+  int collectors_ = 0;         // threads that wait here
+  bool news_ = false;          // for other collectors
   bool hooks_wait_ = false;
-  bool timed_ = false;               // some unit has a deadline
+  bool timed_ = false;  // some unit has a deadline
   bool ticking_ = false, arming_ = false;
   std::map<pool_unit*, std::uint32_t> said_;  // what was last reported of each, by its counter
 

@@ -19,8 +19,8 @@ void check_open(pool_core& core) { core.check_open(); }
 bool collect_until(pool_core& core, bool (*is_done)(void*), void* context, time_point until) {
   return core.collect_until(is_done, context, until);
 }
-bool feed_until(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
-                void* context, time_point until) {
+fed feed_until(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
+               void* context, time_point until) {
   return core.feed_until(job, feeder, plan, is_done, context, until);
 }
 void feed_all(pool_core& core, pool_feeder& feeder, const feed_plan& plan) { core.feed_all(feeder, plan); }

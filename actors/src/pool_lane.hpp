@@ -42,16 +42,16 @@ public:
   mp::process process;
 
   life state = life::starting;
-  bool must_go = false;             // after what is in flight: replaced, or not needed any more
+  bool must_go = false;  // after what is in flight: replaced, or not needed any more
   bool told_to_leave = false;
-  bool killed = false;              // by us
-  std::uint32_t put = 0, got = 0;   // numbers: of the next unit that goes in, of the oldest that has no answer
-  std::uint32_t in_flight = 0;      // of them not taken back
+  bool killed = false;             // by us
+  std::uint32_t put = 0, got = 0;  // numbers: of the next unit that goes in, of the oldest that has no answer
+  std::uint32_t in_flight = 0;     // of them not taken back
   std::array<pool_unit*, lane_slots> flight{};  // null: taken back, or over
   std::vector<bool> knows;                      // functions
   std::uint64_t tasks_done = 0;
   std::optional<pending_kill> kill;
-  time_point leave_by = time_point::max();      // told to leave: killed then
+  time_point leave_by = time_point::max();  // told to leave: killed then
   time_point memory_looked{};
 
   // Touched by the I/O thread only.
@@ -71,8 +71,8 @@ public:
   /// Takes a unit back that the worker has not begun. One CAS decides.
   bool take_back(std::uint32_t number) noexcept {
     std::uint32_t expected = slot_word(number, slot_state::queued);
-    return page->slots[number % lane_slots].compare_exchange_strong(
-        expected, slot_word(number, slot_state::taken), std::memory_order_acq_rel);
+    return page->slots[number % lane_slots].compare_exchange_strong(expected, slot_word(number, slot_state::taken),
+                                                                    std::memory_order_acq_rel);
   }
 };
 

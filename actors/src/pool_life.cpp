@@ -267,8 +267,8 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
       ++next->attempt;
       next->more().deaths.push_back(std::move(death_of));
       const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
-      next->more().not_before = deadline_after(std::chrono::steady_clock::now(),
-                                               pause_before(r.back_off, next->attempt, chance));
+      next->more().not_before =
+          deadline_after(std::chrono::steady_clock::now(), pause_before(r.back_off, next->attempt, chance));
       delayed_.push_back(next);
       next->queued = true;
       ++queued_;

@@ -79,8 +79,7 @@ void pool_core::tick() noexcept {
   for (seat& s : seats_) more = more || (s.lane ? s.lane->kill || s.lane->told_to_leave : s.wanted);
   if (more && !(is_over())) {
     try {
-      if (!timer_)
-        timer_ = std::make_shared<asio::steady_timer>(io_executor());
+      if (!timer_) timer_ = std::make_shared<asio::steady_timer>(io_executor());
       timer_->expires_after(tick_length);
       timer_->async_wait([weak = weak_from_this()](const error_code& problem) {
         const auto here = weak.lock();
@@ -117,25 +116,26 @@ void pool_core::watch_lanes() noexcept {
     if (!lane || lane->in_flight == 0 || lane->watching || lane->state == pool_lane::life::ended) continue;
     try {
       channel& c = *lane->results.shared();
-      if (!lane->watch) lane->watch = std::make_shared<asio::posix::stream_descriptor>(io_executor(), c.poll_fd(side::get));
+      if (!lane->watch)
+        lane->watch = std::make_shared<asio::posix::stream_descriptor>(io_executor(), c.poll_fd(side::get));
       if (c.prepare_poll(role::receiver, side::get)) {
         arm();
         continue;
       }
       lane->watching = true;
-      lane->watch->async_wait(
-          asio::posix::stream_descriptor::wait_read,
-          [weak = weak_from_this(), lane, watch = lane->watch](const error_code& problem) {
-            const auto self = weak.lock();
-            if (!self || problem) return;
-            const locked lock(*self);
-            bool here = false;
-            for (seat& one : self->seats_) here = here || one.lane.get() == lane;
-            if (!here || lane->watch != watch) return;
-            lane->watching = false;
-            if (self->collectors_ == 0) self->collect();
-            if (self->collectors_ == 0 && (self->queued_ != 0 || self->hooks_wait_)) self->watch_lanes();
-          });
+      lane->watch->async_wait(asio::posix::stream_descriptor::wait_read,
+                              [weak = weak_from_this(), lane, watch = lane->watch](const error_code& problem) {
+                                const auto self = weak.lock();
+                                if (!self || problem) return;
+                                const locked lock(*self);
+                                bool here = false;
+                                for (seat& one : self->seats_) here = here || one.lane.get() == lane;
+                                if (!here || lane->watch != watch) return;
+                                lane->watching = false;
+                                if (self->collectors_ == 0) self->collect();
+                                if (self->collectors_ == 0 && (self->queued_ != 0 || self->hooks_wait_))
+                                  self->watch_lanes();
+                              });
     } catch (...) {
       // No descriptors: the tick looks.
     }
@@ -153,8 +153,7 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
       const deadline& d = deadline_of(*u->job);
       if (d.is_none() || !lane.is_started(n)) continue;
       const std::uint32_t begun = lane.page->started.load(std::memory_order_acquire);
-      const auto since =
-          time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
+      const auto since = time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
       if (begun == 0 || lane.page->unit.load(std::memory_order_relaxed) != n + 1 ||
           lane.page->started.load(std::memory_order_acquire) != begun ||
           lane.page->done.load(std::memory_order_acquire) == begun)
@@ -177,7 +176,8 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
     pool_unit* const u = late.pop_front();
     --queued_;
     u->queued = false;
-    fail_unit(*u, std::make_exception_ptr(error(errc::deadline_exceeded, "the task's deadline was over before it began")));
+    fail_unit(*u,
+              std::make_exception_ptr(error(errc::deadline_exceeded, "the task's deadline was over before it began")));
   }
 }
 
@@ -187,8 +187,7 @@ void pool_core::begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t 
   pool_unit* const u = lane.at(number);
   if (!u || lane.kill) return;
   const bool listens = u->job->function.kind->takes_stop;
-  const duration grace =
-      u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
+  const duration grace = u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
   lane.kill = pending_kill{number, item, why, listens ? deadline_after(now, grace) : now};
   // Whatever it is: this_task::stop_token may be asked for by a task that takes none.
   lane.page->stop_unit.store(number + 1, std::memory_order_seq_cst);

@@ -58,9 +58,8 @@ public:
     while (!leaving_) {
       std::size_t taken = 0;
       const auto status = tasks_.shared()->get(
-          role::receiver, 1,
-          [](void* self, incoming&& item) { static_cast<worker*>(self)->take(std::move(item)); }, this,
-          time_point::max(), taken);
+          role::receiver, 1, [](void* self, incoming&& item) { static_cast<worker*>(self)->take(std::move(item)); },
+          this, time_point::max(), taken);
       if (status != op_status::ok) return;
     }
   }

@@ -75,8 +75,8 @@ void worker_task::watch() {
     }
     // Callbacks of the user run here: not under the lock.
     if (due.stop_possible()) due.request_stop();
-    page_.stop_bell.sleep([&] { return page_.stop_unit.load(std::memory_order_seq_cst) != tripped; },
-                          time_point::max(), std::chrono::hours(1));  // whoever rings takes us along if it dies
+    page_.stop_bell.sleep([&] { return page_.stop_unit.load(std::memory_order_seq_cst) != tripped; }, time_point::max(),
+                          std::chrono::hours(1));  // whoever rings takes us along if it dies
   }
 }
 
@@ -114,7 +114,9 @@ using detail::worker_task;
 task_id id() noexcept { return worker_task::current() ? worker_task::current()->id() : 0; }
 int attempt() noexcept { return worker_task::current() ? worker_task::current()->attempt() : 1; }
 std::string key() { return std::string(worker_task::current() ? worker_task::current()->key() : std::string_view()); }
-std::stop_token stop_token() { return worker_task::current() ? worker_task::current()->stop_token() : std::stop_token(); }
+std::stop_token stop_token() {
+  return worker_task::current() ? worker_task::current()->stop_token() : std::stop_token();
+}
 std::optional<time_point> deadline() noexcept {
   return worker_task::current() ? worker_task::current()->deadline() : std::nullopt;
 }

@@ -20,8 +20,7 @@ shared_block::shared_block(const unique_fd& memory, std::size_t offset, std::siz
   os::check_memfd(memory.get(), offset + bytes);
   if (const int problem = os::reserve_pages(memory.get(), offset, bytes))
     throw_system_error(errc::out_of_resources, "no shared memory", problem);
-  void* const at =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), static_cast<off_t>(offset));
+  void* const at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), static_cast<off_t>(offset));
   if (at == MAP_FAILED) throw_system_error(errc::out_of_resources, "shared memory cannot be mapped", errno);
   data_ = static_cast<std::byte*>(at);
   size_ = bytes;

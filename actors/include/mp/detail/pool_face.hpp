@@ -37,10 +37,15 @@ bool submit_unit(pool_core&, pool_unit& unit, bool wait);
 void check_open(pool_core&);
 /// Collects results on the calling thread until `is_done(context)`, asked with the pool's lock held. False: time is up.
 bool collect_until(pool_core&, bool (*is_done)(void*), void* context, time_point until);
-/// The same, and feeds: `feeder` is asked for more while the plan and the lanes have room. What the feeder throws leaves.
-bool feed_until(pool_core&, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
-                void* context, time_point until);
-/// Cuts all of a feeder into units of the backlog. Throws as submit_unit, and what the feeder throws.
+enum class fed {
+  done,  ///< is_done said so
+  all,   ///< the feeder has no more, and everything has its answer
+  timed_out
+};
+/// The same, and feeds: `feeder` is asked for more while the plan and the lanes have room.
+fed feed_until(pool_core&, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
+               void* context, time_point until);
+/// Cuts all of a feeder into units of the backlog. Throws as check_open.
 void feed_all(pool_core&, pool_feeder& feeder, const feed_plan& plan);
 /// Ends what is not done. False: all of it is.
 bool cancel_job(pool_core&, pool_job& job) noexcept;

@@ -73,10 +73,10 @@ private:
 
 /// What few units have.
 struct unit_extras {
-  std::vector<std::uint32_t> ends{};         // where each item ends in the bytes, if there are several
-  std::vector<unique_fd> fds{};              // that travel along
-  std::vector<mp::post_mortem> deaths{};     // of the attempts so far
-  time_point not_before{};                   // of the next attempt
+  std::vector<std::uint32_t> ends{};      // where each item ends in the bytes, if there are several
+  std::vector<unique_fd> fds{};           // that travel along
+  std::vector<mp::post_mortem> deaths{};  // of the attempts so far
+  time_point not_before{};                // of the next attempt
 };
 
 /// Items of one job that go to one worker at a time.
@@ -139,7 +139,8 @@ protected:
   ~pool_job() = default;
 };
 
-/// Where items come from that are read as they are needed. Not locked: runs the user's code, on the caller's thread.
+/// Where items come from that are read as they are needed. Not locked: runs the user's code, on the caller's thread, and
+/// keeps what that throws.
 ///
 /// Threads:  thread-bound.   Processes: process-bound.
 class pool_feeder {
@@ -148,9 +149,12 @@ public:
   virtual pool_unit* next(std::uint32_t most) = 0;
   /// How many are left, if that is known; else the largest number.
   virtual std::uint64_t left() const noexcept = 0;
+  /// What the input threw; then it has ended.
+  virtual std::exception_ptr problem() const noexcept = 0;
+  virtual ~pool_feeder() = default;
 
 protected:
-  ~pool_feeder() = default;
+  pool_feeder() = default;
 };
 
 }  // namespace mp::detail

@@ -1,0 +1,458 @@
+#pragma once
+/// @file
+/// The typed jobs of a pool: one task, and a run of items whose results are gathered.
+/// Not for users: `pool` is their way in.
+///
+/// Copies:   results are decoded where they arrive, if that runs no code of the user; else their bytes are kept until
+///           the answer is taken.
+/// Threads:  as pool_job.            Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/pool_face.hpp"
+#include "mp/detail/pool_job.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace mp::detail {
+
+/// Writes into a unit, behind what is there; true: descriptors came along.
+template <class Write>
+bool append_to(pool_unit& u, Write write) {
+  const std::size_t before = u.bytes.size();
+  encoder e(u.bytes.room().subspan(before));
+  write(e);
+  auto fds = std::move(e.attachments());
+  if (e.overflowed()) {
+    u.bytes.reserve(std::max(before + e.size(), 2 * before));
+    encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
+    write(second);
+    fds = std::move(second.attachments());
+    if (second.overflowed()) throw_error(errc::unencodable, "an argument changed while it was encoded");
+    u.bytes.set_size(before + second.size());
+  } else {
+    u.bytes.set_size(before + e.size());
+  }
+  if (fds.empty()) return false;
+  for (auto& fd : fds) u.more().fds.push_back(std::move(fd));
+  return true;
+}
+
+template <class R>
+inline constexpr bool reads_by_itself_or_void = [] {
+  if constexpr (std::is_void_v<R>)
+    return true;
+  else
+    return reads_by_itself<R>();
+}();
+
+/// One value, whose bytes may have to wait for the thread that takes it.
+template <class R>
+R read_result(std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
+  decoder d(bytes, std::move(fds));
+  R value = decode<R>(d);
+  d.finish();
+  return value;
+}
+
+/// A task of its own: future and job in one.
+///
+/// Threads:  thread-safe.   Processes: process-bound.
+template <class R>
+class task_state final : public future_state<R>, public pool_job {
+  using value_type = typename future_state<R>::value_type;
+
+public:
+  explicit task_state(core_ptr core) noexcept : core_(std::move(core)) {}
+
+  pool_unit unit{};
+
+  // -- the future's side
+  bool wait_until(time_point until) noexcept override {
+    if (this->is_ready()) return true;
+    if (!collect_until(
+            *core_, [](void* p) { return static_cast<task_state*>(p)->unresolved == 0; }, this, until))
+      return this->is_ready();
+    // Whoever found it publishes it at once.
+    return future_base::wait_until(time_point::max());
+  }
+  bool cancel() override { return !this->is_ready() && cancel_job(*core_, *this); }
+  task_id id() const noexcept override { return unit.id; }
+  std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<pool_unit&>(unit)); }
+  value_type take() override {
+    if (kept_) {
+      const auto kept = std::move(kept_);
+      if constexpr (!std::is_void_v<R>) return read_result<R>(kept->bytes, std::move(kept->fds));
+    }
+    return future_state<R>::take();
+  }
+
+  // -- the job's side
+  void hold() noexcept override { this->add_ref(); }
+  void let_go() noexcept override { this->drop_ref(); }
+  void accept(std::uint64_t, std::uint32_t, std::span<const std::byte> values, std::vector<unique_fd>&& fds) override {
+    if constexpr (std::is_void_v<R>)
+      this->value_.emplace();
+    else if constexpr (reads_by_itself<R>())
+      this->value_.emplace(read_result<R>(values, std::move(fds)));
+    else
+      kept_ = std::make_unique<encoded>(encoded{std::vector<std::byte>(values.begin(), values.end()), std::move(fds)});
+  }
+  void fail(std::uint64_t, std::exception_ptr problem) noexcept override { this->error_ = std::move(problem); }
+  void recycle(pool_unit* u) noexcept override {
+    if (u != &unit) delete u;
+  }
+  bool progressed(std::uint64_t left) noexcept override { return left == 0; }
+  void finish() noexcept override {
+    if (this->claim()) this->publish();
+  }
+
+private:
+  ~task_state() override = default;
+  void attend() override { attend_pool(*core_); }
+
+  const core_ptr core_;
+  std::unique_ptr<encoded> kept_;
+};
+
+/// Where the results of a map lie until they are all there.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+template <class R>
+class result_store {
+public:
+  // In place where that is possible, so that the vector can be given away as it is.
+  static constexpr bool in_place = std::is_default_constructible_v<R> && !std::is_same_v<R, bool>;
+  using element = std::conditional_t<in_place, R, std::optional<R>>;
+
+  void reserve(std::size_t n) { values_.resize(n); }
+  void read(std::uint64_t first, std::uint32_t count, std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
+    const std::size_t end = static_cast<std::size_t>(first) + count;
+    if (values_.size() < end) values_.resize(std::max(end, values_.size() + values_.size() / 2));
+    if constexpr (in_place && is_bulk<R>) {
+      if (bytes.size() == count * sizeof(R)) {
+        std::memcpy(values_.data() + first, bytes.data(), bytes.size());
+        return;
+      }
+    }
+    decoder d(bytes, std::move(fds));
+    for (std::size_t i = static_cast<std::size_t>(first); i != end; ++i) values_[i] = decode<R>(d);
+    d.finish();
+  }
+  std::vector<R> take(std::size_t n) {
+    values_.resize(n);
+    if constexpr (in_place) {
+      return std::move(values_);
+    } else {
+      std::vector<R> all;
+      all.reserve(n);
+      for (auto& v : values_) all.push_back(std::move(*v));
+      return all;
+    }
+  }
+
+private:
+  std::vector<element> values_;
+};
+
+/// All items of a map, gathered.
+///
+/// Threads:  thread-safe.   Processes: process-bound.
+template <class R>
+class map_state final : public future_state<std::conditional_t<std::is_void_v<R>, void, std::vector<unit_for_void<R>>>>,
+                        public pool_job {
+  using answer = std::conditional_t<std::is_void_v<R>, void, std::vector<unit_for_void<R>>>;
+  using base = future_state<answer>;
+
+public:
+  explicit map_state(core_ptr core) noexcept : core_(std::move(core)) {}
+  void expect(std::size_t n) {
+    if constexpr (!std::is_void_v<R>) store_.reserve(n);
+  }
+  /// A unit to fill; from those that are over, if there is one. Not locked.
+  pool_unit* fresh_unit() {
+    std::unique_ptr<pool_unit> u(std::exchange(spare_, spare_ ? spare_->next : nullptr));
+    if (!u) {
+      with_pool_lock(
+          *core_,
+          [](void* p) {
+            auto& self = *static_cast<map_state*>(p);
+            self.spare_ = std::exchange(self.used_, nullptr);
+          },
+          this);
+      u.reset(std::exchange(spare_, spare_ ? spare_->next : nullptr));
+    }
+    if (!u) u = std::make_unique<pool_unit>();
+    u->count = u->resolved = 0;
+    u->attempt = 0;
+    u->first = items_;
+    if (u->extras) {
+      u->extras->ends.clear();
+      u->extras->fds.clear();
+      u->extras->deaths.clear();
+    }
+    return u.release();
+  }
+  void give_back(pool_unit* u) noexcept {
+    u->next = spare_;
+    spare_ = u;
+  }
+  void count_items(std::uint64_t n) noexcept { items_ += n; }
+  std::uint64_t items() const noexcept { return items_; }
+  /// No more items will come; complete as soon as all have their answer.
+  void seal() {
+    bool now = false;
+    struct {
+      map_state* self;
+      bool* now;
+    } c{this, &now};
+    with_pool_lock(
+        *core_,
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          in.self->sealed_ = true;
+          *in.now = in.self->unresolved == 0;
+        },
+        &c);
+    if (now) finish();
+  }
+  const core_ptr& core() const noexcept { return core_; }
+  void stop_with(std::stop_token stop) {
+    if (stop.stop_possible()) stop_.emplace(std::move(stop), canceller{this});
+  }
+
+  bool wait_until(time_point until) noexcept override {
+    if (this->is_ready()) return true;
+    if (!collect_until(
+            *core_, [](void* p) { return static_cast<map_state*>(p)->is_over(); }, this, until))
+      return this->is_ready();
+    return future_base::wait_until(time_point::max());
+  }
+  bool cancel() override { return !this->is_ready() && cancel_job(*core_, *this); }
+  /// Locked.
+  bool is_over() const noexcept { return sealed_ && unresolved == 0; }
+
+  void hold() noexcept override { this->add_ref(); }
+  void let_go() noexcept override { this->drop_ref(); }
+  void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
+              std::vector<unique_fd>&& fds) override {
+    if constexpr (!std::is_void_v<R>) {
+      if constexpr (reads_by_itself<R>())
+        store_.read(first, count, values, std::move(fds));
+      else
+        kept_.push_back({first, count, {values.begin(), values.end()}, std::move(fds)});
+    }
+  }
+  void fail(std::uint64_t item, std::exception_ptr problem) noexcept override {
+    if (item < failed_at_) {
+      failed_at_ = item;
+      this->error_ = std::move(problem);
+    }
+  }
+  void recycle(pool_unit* u) noexcept override {
+    u->next = used_;
+    used_ = u;
+  }
+  bool progressed(std::uint64_t left) noexcept override { return sealed_ && left == 0; }
+  void finish() noexcept override {
+    if (!this->claim()) return;
+    if constexpr (std::is_void_v<R>) this->value_.emplace();
+    this->publish();
+  }
+  typename base::value_type take() override {
+    if constexpr (!std::is_void_v<R>) {
+      // Here, where the user's own functions may run.
+      for (auto& k : kept_) try {
+          store_.read(k.first, k.count, k.bytes, std::move(k.fds));
+        } catch (...) {
+          fail(k.first, std::current_exception());
+        }
+      kept_.clear();
+      if (!this->error_) this->value_.emplace(store_.take(static_cast<std::size_t>(items_)));
+    }
+    return base::take();
+  }
+
+private:
+  struct kept_values {
+    std::uint64_t first;
+    std::uint32_t count;
+    std::vector<std::byte> bytes;
+    std::vector<unique_fd> fds;
+  };
+
+  struct canceller {
+    map_state* self;
+    void operator()() const noexcept { self->cancel(); }
+  };
+
+  ~map_state() override {
+    stop_.reset();
+    for (pool_unit* list : {spare_, used_})
+      while (list) delete std::exchange(list, list->next);
+  }
+  void attend() override { attend_pool(*core_); }
+
+  const core_ptr core_;
+  pool_unit* spare_ = nullptr;  // the feeding thread's
+  std::uint64_t items_ = 0;     // the feeding thread's, then whoever takes
+  // Locked.
+  pool_unit* used_ = nullptr;
+  bool sealed_ = false;
+  std::uint64_t failed_at_ = UINT64_MAX;
+  std::conditional_t<std::is_void_v<R>, std::monostate, result_store<unit_for_void<R>>> store_;
+  std::vector<kept_values> kept_;
+  std::optional<std::stop_callback<canceller>> stop_;
+};
+
+/// Writes items of a range into units. `Star`: an item is a tuple of arguments.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+template <bool Star, class F, class It, class End, class State>
+class range_feeder : public pool_feeder {
+  using reference = std::iter_reference_t<It>;
+
+  template <class... A>
+  struct maker_for {
+    using type = unit_maker_for<F, A...>;
+  };
+  template <class Tuple>
+  struct star_maker;
+  template <template <class...> class Tuple, class... A>
+  struct star_maker<Tuple<A...>> : maker_for<const A&...> {};
+  template <bool, class Item>
+  struct pick : maker_for<Item> {};
+  template <class Item>
+  struct pick<true, Item> : star_maker<std::remove_cvref_t<Item>> {};
+
+public:
+  using maker = typename pick<Star, reference>::type;
+
+  /// The sentences for what cannot be a task; a null pointer.
+  static void check(const F& f) {
+    if constexpr (Star)
+      check_star(f, static_cast<std::remove_cvref_t<reference>*>(nullptr));
+    else
+      check_task<const F&, reference>(f);
+  }
+  range_feeder(State& state, const F& f, It begin, End end, std::uint64_t left)
+      : state_(state), f_(f), at_(std::move(begin)), end_(std::move(end)), left_(left) {}
+
+  pool_unit* next(std::uint32_t most) override {
+    if (over_) return nullptr;
+    try {
+      if (at_ == end_) return nullptr;
+    } catch (...) {
+      over_ = true;
+      problem_ = std::current_exception();
+      return nullptr;
+    }
+    pool_unit* const u = state_.fresh_unit();
+    try {
+      begin_unit(*state_.core(), state_, *u);
+      append_to(*u, [&](encoder& e) { maker::write_state(e, f_); });
+      u->prefix = static_cast<std::uint32_t>(u->bytes.size());
+      // Items with descriptors cannot be told apart in a unit: one each.
+      for (; u->count != most && !(at_ == end_); ++at_) {
+        bool attached;
+        if constexpr (Star)
+          attached = std::apply([&](auto&&... a) { return add(*u, std::forward<decltype(a)>(a)...); }, *at_);
+        else
+          attached = add(*u, *at_);
+        ++u->count;
+        if (left_ != UINT64_MAX && left_ != 0) --left_;
+        if (attached) {
+          ++at_;
+          break;
+        }
+        if (u->bytes.size() > most_bytes) {
+          ++at_;
+          break;
+        }
+      }
+    } catch (...) {
+      // What was read still runs; the input's own error comes when that has ended.
+      over_ = true;
+      problem_ = std::current_exception();
+      if (u->count == 0) {
+        state_.give_back(u);
+        return nullptr;
+      }
+    }
+    state_.count_items(u->count);
+    return u;
+  }
+  std::uint64_t left() const noexcept override { return left_; }
+  std::exception_ptr problem() const noexcept override { return problem_; }
+
+private:
+  template <template <class...> class Tuple, class... A>
+  static void check_star(const F& f, Tuple<A...>*) {
+    check_task<const F&, const A&...>(f);
+  }
+  static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
+
+  template <class... A>
+  bool add(pool_unit& u, A&&... a) {
+    const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
+    const bool attached = append_to(u, [&](encoder& e) { maker::write_item(e, values); });
+    if (u.count == 0) {
+      first_end_ = static_cast<std::uint32_t>(u.bytes.size());
+    } else {
+      auto& ends = u.more().ends;
+      if (ends.empty()) ends.push_back(first_end_);
+      ends.push_back(static_cast<std::uint32_t>(u.bytes.size()));
+    }
+    return attached;
+  }
+
+  State& state_;
+  const F& f_;
+  It at_;
+  End end_;
+  std::uint64_t left_;
+  std::uint32_t first_end_ = 0;
+  bool over_ = false;
+  std::exception_ptr problem_;
+};
+
+/// A feeder that keeps its callable and its view.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+template <class F, class View>
+struct kept_input {
+  F f;
+  View view;
+};
+template <class F, class View, class State>
+class owning_feeder final
+    : private kept_input<F, View>,
+      public range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State> {
+  using feeder = range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State>;
+
+public:
+  owning_feeder(State& state, const F& callable, View input)
+      : kept_input<F, View>{callable, std::move(input)},
+        feeder(state, this->f, std::ranges::begin(this->view), std::ranges::end(this->view), size()) {}
+
+private:
+  std::uint64_t size() {
+    if constexpr (std::ranges::sized_range<View>)
+      return static_cast<std::uint64_t>(std::ranges::size(this->view));
+    else
+      return UINT64_MAX;
+  }
+};
+
+}  // namespace mp::detail

@@ -1,0 +1,179 @@
+#pragma once
+/// @file
+/// Results that come one by one, while the input is read: what imap gives.
+/// Not for users: `pool` is their way in.
+///
+/// Shape:    a window of items is under way; the thread that takes results reads the input and feeds.
+/// Threads:  one thread at a time.   Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/pool_states.hpp"
+#include "mp/remote_error.hpp"
+
+#include <atomic>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <system_error>
+#include <utility>
+
+namespace mp::detail {
+
+/// One item's answer.
+template <class R>
+struct stream_item {
+  std::uint64_t index = 0;
+  std::optional<unit_for_void<R>> value{};
+  std::unique_ptr<encoded> kept{};  // its bytes, where reading them runs the user's code
+  std::exception_ptr problem{};
+  bool is_there = false;
+
+  unit_for_void<R> take() {
+    if (problem) std::rethrow_exception(problem);
+    if constexpr (!std::is_void_v<R>)
+      if (kept) return read_result<R>(kept->bytes, std::move(kept->fds));
+    return std::move(*value);
+  }
+};
+
+/// The job of an imap.
+///
+/// Threads:  see pool_job.   Processes: process-bound.
+template <class R>
+class stream_state final : public pool_job {
+public:
+  stream_state(core_ptr core, bool ordered) noexcept : core_(std::move(core)), ordered_(ordered) {}
+
+  const core_ptr& core() const noexcept { return core_; }
+  pool_unit* fresh_unit() {
+    auto* const u = new pool_unit;
+    u->first = items_;
+    return u;
+  }
+  void give_back(pool_unit* u) noexcept { delete u; }
+  void count_items(std::uint64_t n) noexcept { items_ += n; }
+  void stop_with(std::stop_token stop) {
+    if (stop.stop_possible()) stop_.emplace(std::move(stop), canceller{this});
+  }
+  void add_ref() noexcept { hold(); }
+  void drop_ref() noexcept { let_go(); }
+
+  /// Locked. Is the next one there?
+  bool has_next() const noexcept { return !ready_.empty() && ready_.front().is_there; }
+  /// Locked.
+  stream_item<R> pop() {
+    stream_item<R> item = std::move(ready_.front());
+    ready_.pop_front();
+    ++first_;
+    return item;
+  }
+
+  void hold() noexcept override { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void let_go() noexcept override {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+  void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
+              std::vector<unique_fd>&& fds) override {
+    if constexpr (std::is_void_v<R>) {
+      for (std::uint32_t i = 0; i < count; ++i) place(first + i).value.emplace();
+    } else if constexpr (reads_by_itself<R>()) {
+      decoder d(values, std::move(fds));
+      for (std::uint32_t i = 0; i < count; ++i) {
+        R value = decode<R>(d);
+        place(first + i).value.emplace(std::move(value));
+      }
+    } else {  // one item a record: units have one item then
+      place(first).kept =
+          std::make_unique<encoded>(encoded{std::vector<std::byte>(values.begin(), values.end()), std::move(fds)});
+    }
+  }
+  void fail(std::uint64_t item, std::exception_ptr problem) noexcept override {
+    try {
+      place(item).problem = std::move(problem);
+    } catch (...) {
+      // No memory for the answer: the stream stays without it, and ends when its pool does.
+    }
+  }
+  void recycle(pool_unit* u) noexcept override { delete u; }
+  bool progressed(std::uint64_t) noexcept override { return false; }
+  void finish() noexcept override {}
+
+private:
+  struct canceller {
+    stream_state* self;
+    void operator()() const noexcept { static_cast<void>(cancel_job(*self->core_, *self)); }
+  };
+
+  ~stream_state() = default;
+  stream_item<R>& place(std::uint64_t index) {
+    if (!ordered_) {
+      ready_.emplace_back();
+      ready_.back().index = index;
+      ready_.back().is_there = true;
+      return ready_.back();
+    }
+    while (first_ + ready_.size() <= index) ready_.emplace_back();
+    stream_item<R>& item = ready_[static_cast<std::size_t>(index - first_)];
+    item.index = index;
+    item.is_there = true;
+    return item;
+  }
+
+  const core_ptr core_;
+  const bool ordered_;
+  std::atomic<std::uint32_t> refs_{1};
+  std::uint64_t items_ = 0;  // the consumer's
+  // Locked.
+  std::uint64_t first_ = 0;  // index of ready_'s first, if ordered
+  std::deque<stream_item<R>> ready_;
+  std::optional<std::stop_callback<canceller>> stop_;
+};
+
+/// What is in an error that came instead of a result.
+void explain(const std::exception_ptr& problem, std::optional<mp::failure>& failure,
+             std::optional<mp::post_mortem>& post_mortem, std::error_code& code);
+
+/// The consumer's end: takes items and feeds.
+///
+/// Threads:  one thread at a time.   Processes: process-bound.
+template <class R>
+class stream {
+public:
+  stream(state_ptr<stream_state<R>> state, std::unique_ptr<pool_feeder> feeder, feed_plan plan)
+      : state_(std::move(state)), feeder_(std::move(feeder)), plan_(plan) {}
+  stream(const stream&) = delete;
+  stream& operator=(const stream&) = delete;
+  ~stream() { static_cast<void>(cancel_job(*state_->core(), *state_)); }
+
+  /// The next item; null: none by `until`, or `at_end`. Throws what the input threw, once, at its end.
+  std::unique_ptr<stream_item<R>> next(time_point until, bool& at_end) {
+    at_end = false;
+    struct {
+      stream_state<R>* state;
+      std::unique_ptr<stream_item<R>> item;
+    } c{state_.get(), nullptr};
+    const auto take = [](void* p) {
+      auto& in = *static_cast<decltype(c)*>(p);
+      if (!in.item && in.state->has_next()) in.item = std::make_unique<stream_item<R>>(in.state->pop());
+      return in.item != nullptr;
+    };
+    if (feed_until(*state_->core(), *state_, *feeder_, plan_, take, &c, until) != fed::all) return std::move(c.item);
+    at_end = true;
+    if (!told_problem_ && feeder_->problem()) {
+      told_problem_ = true;
+      std::rethrow_exception(feeder_->problem());
+    }
+    return nullptr;
+  }
+  stream_state<R>& state() noexcept { return *state_; }
+
+private:
+  state_ptr<stream_state<R>> state_;
+  std::unique_ptr<pool_feeder> feeder_;
+  feed_plan plan_;
+  bool told_problem_ = false;
+};
+
+}  // namespace mp::detail

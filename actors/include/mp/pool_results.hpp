@@ -1,0 +1,181 @@
+#pragma once
+/// @file
+/// What a pool's lazy calls give: results one by one, and outcomes that hold a result or an error.
+///
+/// Model:    the iterator of Python's Pool.imap; different: an error does not end it, and it stops its producer.
+/// Threads:  one thread at a time.   Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/pool_stream.hpp"
+#include "mp/duration.hpp"
+#include "mp/error.hpp"
+#include "mp/future.hpp"
+#include "mp/remote_error.hpp"
+
+#include <cstddef>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace mp {
+
+/// What became of input number `index`: a value or an error.
+///
+/// Threads:  a value.   Processes: process-bound.
+template <class R>
+struct outcome {
+  std::size_t index = 0;
+
+  outcome() = default;
+  explicit outcome(detail::stream_item<R>&& item) : index(static_cast<std::size_t>(item.index)) {
+    try {
+      value_.emplace(item.take());
+    } catch (...) {
+      problem_ = std::current_exception();
+      detail::explain(problem_, failure_, post_mortem_, code_);
+    }
+  }
+
+  /// Is there a value?
+  explicit operator bool() const noexcept { return value_.has_value(); }
+  /// The value. Throws: what get() would have thrown.
+  decltype(auto) operator*() const {
+    if (problem_) std::rethrow_exception(problem_);
+    if constexpr (!std::is_void_v<R>) return static_cast<const detail::unit_for_void<R>&>(*value_);
+  }
+  R value() && {
+    if (problem_) std::rethrow_exception(problem_);
+    if constexpr (!std::is_void_v<R>) return std::move(*value_);
+  }
+  /// Of what the task threw; null: it threw nothing.
+  const mp::failure* failure() const noexcept { return failure_ ? &*failure_ : nullptr; }
+  /// Of the worker; null: it lives.
+  const mp::post_mortem* post_mortem() const noexcept { return post_mortem_ ? &*post_mortem_ : nullptr; }
+  /// Zero: there is a value.
+  std::error_code code() const noexcept { return code_; }
+
+private:
+  std::optional<detail::unit_for_void<R>> value_;
+  std::exception_ptr problem_;
+  std::optional<mp::failure> failure_;
+  std::optional<mp::post_mortem> post_mortem_;
+  std::error_code code_;
+};
+
+namespace detail {
+template <class T>
+struct streamed {
+  using result = T;
+  static T take(stream_item<T>&& item) {
+    if constexpr (std::is_void_v<T>)
+      static_cast<void>(item.take());
+    else
+      return item.take();
+  }
+};
+template <class R>
+struct streamed<outcome<R>> {
+  using result = R;
+  static outcome<R> take(stream_item<R>&& item) { return outcome<R>(std::move(item)); }
+};
+}  // namespace detail
+
+/// A single-pass range of results. Must not outlive a borrowed input.
+///
+/// Threads:  one thread at a time.   Processes: process-bound.
+template <class R>
+class [[nodiscard]] results {
+  using source = detail::stream<typename detail::streamed<R>::result>;
+
+public:
+  using value_type = detail::unit_for_void<R>;
+
+  /// Of a pool's lazy call.
+  explicit results(std::unique_ptr<source> from) noexcept : from_(std::move(from)) {}
+  results(results&&) noexcept = default;
+  results& operator=(results&&) noexcept = default;
+  /// Stops early: reads no more input, cancels what is queued or running; does not wait.
+  ~results() = default;
+
+  /// The next result; an item's error is thrown in its place, and the next get goes on behind it.
+  ///
+  /// Waits:    for it; get_for at most `limit`: nullopt (false for void).
+  /// Throws:   the item's error; error{closed} at the end; what the input threw, at its end.
+  R get() {
+    bool at_end = false;
+    auto item = next(time_point::max(), at_end);
+    if (!item) throw_end();
+    return detail::streamed<R>::take(std::move(*item));
+  }
+  maybe<R> get_for(duration limit) {
+    bool at_end = false;
+    auto item = next(deadline_after(std::chrono::steady_clock::now(), limit), at_end);
+    if (at_end) throw_end();
+    if (!item) return maybe<R>{};
+    if constexpr (std::is_void_v<R>)
+      return detail::streamed<R>::take(std::move(*item)), true;
+    else
+      return maybe<R>(detail::streamed<R>::take(std::move(*item)));
+  }
+
+  /// `++it` never waits; `*it` throws the item's error.
+  class iterator {
+  public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = results::value_type;
+    using difference_type = std::ptrdiff_t;
+
+    iterator() noexcept = default;
+    explicit iterator(results& from) noexcept : from_(&from) {}
+    /// Throws:   the item's error; what the input threw.
+    value_type& operator*() const {
+      load();
+      if (!value_) {
+        if constexpr (std::is_void_v<R>) {
+          detail::streamed<R>::take(std::move(*item_));
+          value_.emplace();
+        } else {
+          value_.emplace(detail::streamed<R>::take(std::move(*item_)));
+        }
+      }
+      return *value_;
+    }
+    iterator& operator++() {
+      load();
+      item_.reset();
+      value_.reset();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) {
+      it.load();
+      return !it.item_;
+    }
+
+  private:
+    void load() const {
+      bool at_end = false;
+      if (!item_) item_ = from_->next(time_point::max(), at_end);
+    }
+    results* from_ = nullptr;
+    mutable std::unique_ptr<detail::stream_item<typename detail::streamed<R>::result>> item_;
+    mutable std::optional<value_type> value_;
+  };
+  iterator begin() { return iterator(*this); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+private:
+  auto next(time_point until, bool& at_end) {
+    if (!from_) throw_end();
+    detail::check_may_wait("results::get");
+    return from_->next(until, at_end);
+  }
+  [[noreturn]] static void throw_end() { detail::throw_error(errc::closed, "results::get: there are no more"); }
+
+  std::unique_ptr<source> from_;
+};
+
+}  // namespace mp

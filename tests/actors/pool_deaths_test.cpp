@@ -1,0 +1,387 @@
+// Workers that die: one death costs one item, is explained, and no caller waits for the dead.
+
+#include "pool_tasks.hpp"
+
+#include <sys/resource.h>
+#include <atomic>
+#include <fstream>
+#include <mutex>
+#include <new>
+#include <ranges>
+#include <set>
+
+using namespace mp_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// A value that does something bad where it is encoded or decoded.
+enum class place { nowhere, encode_argument, decode_argument, run, encode_result, decode_result };
+struct trap {
+  place where = place::nowhere;
+  bool throws = false;
+  end how = end::kill;
+  void spring(place here) const {
+    if (where != here) return;
+    if (throws) throw std::runtime_error("sprung");
+    end_by(how);
+  }
+};
+trap pass(trap t) {
+  t.spring(place::run);
+  if (t.where == place::decode_argument) t.where = place::nowhere;
+  return t;
+}
+pid_t parent_of_all = 0;
+
+int dies_on_first_attempt(int x) {
+  if (mp::this_task::attempt() == 1) end_by(end::kill);
+  return x + mp::this_task::attempt();
+}
+std::string count_and_die(std::string file) {
+  std::ofstream(file, std::ios::app) << '.';
+  end_by(end::segv);
+}
+void fail_to_start() { throw std::runtime_error("no model file"); }
+int grows(int) {
+  std::vector<std::vector<char>> all;
+  for (;;) all.emplace_back(16 << 20, 'x');
+}
+int recurse(int n) {
+  volatile char block[4096];
+  block[0] = static_cast<char>(n);
+  return recurse(n + 1) + block[0];
+}
+void write_and_die() {
+  std::fputs("last words\n", stderr);
+  std::fflush(stderr);
+  end_by(end::abort);
+}
+
+}  // namespace
+
+template <>
+struct mp::codec<trap> {
+  // The place, and whether the value is on its way back.
+  static std::tuple<int, bool, int> encode(const trap& t) {
+    t.spring(::getpid() == parent_of_all || mp::this_task::id() == 0 ? place::encode_argument : place::encode_result);
+    return {static_cast<int>(t.where), t.throws, static_cast<int>(t.how)};
+  }
+  static trap decode(std::tuple<int, bool, int> v) {
+    const trap t{static_cast<place>(std::get<0>(v)), std::get<1>(v), static_cast<end>(std::get<2>(v))};
+    t.spring(mp::this_task::id() == 0 ? place::decode_result : place::decode_argument);
+    return t;
+  }
+};
+
+TEST_CASE("pool: however a task ends its worker, its future says so and the pool goes on", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    struct row {
+      end how;
+      mp::exit_status status;
+    };
+    for (const row& r :
+         {row{end::segv, mp::exit_status::signaled(SIGSEGV)}, row{end::kill, mp::exit_status::signaled(SIGKILL)},
+          row{end::abort, mp::exit_status::signaled(SIGABRT)}, row{end::terminate, mp::exit_status::signaled(SIGABRT)},
+          row{end::exit, mp::exit_status::exited(3)}, row{end::quick_exit, mp::exit_status::exited(4)},
+          row{end::quit, mp::exit_status::exited(0)}}) {
+      CAPTURE(mp::to_string(r.status));
+      auto f = p.submit(end_worker, r.how);
+      REQUIRE(f.wait_for(patience));
+      const auto id = f.id();
+      const auto death = death_in([&] { return f.get(); });
+      CHECK(death.status.signal() == r.status.signal());
+      CHECK(death.status.code() == r.status.code());
+      CHECK(death.task == id);
+      CHECK(death.attempt == 1);
+      CHECK_THAT(death.process_name, starts_with("pool worker "));
+      CHECK_THAT(death.function, contains("end_worker"));
+      CHECK(death.pid > 0);
+      CHECK(p.apply(cube, 3) == 27);
+    }
+    CHECK(p.stats().worker_deaths == 7);
+    CHECK(p.dead_letters().size() == 7);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a crash is explained", "[pool][death]") {
+  mp::pool p(1);
+  const auto death = death_in([&] { return p.apply(end_worker, end::segv); });
+  CHECK(death.why == mp::death::signaled);
+  if (!address_sanitizer && !thread_sanitizer) CHECK_THAT(death.failure.backtrace, contains("end_worker"));
+  const auto words = death_in([&] {
+    p.apply(write_and_die);
+    return 0;
+  });
+  CHECK_THAT(words.failure.stderr_tail, contains("last words"));
+}
+
+TEST_CASE("pool: an item that dies costs no other item, at any size of chunk", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    for (const std::ptrdiff_t chunk : {0, 1, 5, 10, 64, 200}) {
+      CAPTURE(chunk);
+      std::set<std::size_t> good, dead;
+      for (auto& o : p.outcomes(sometimes_dies, numbers(100), {.chunk = chunk, .look_ahead = 300})) {
+        (o ? good : dead).insert(o.index);
+        if (o)
+          CHECK(*o == static_cast<int>(o.index));
+        else
+          CHECK(o.post_mortem() != nullptr);
+      }
+      CHECK(good.size() == 90);
+      CHECK(dead == std::set<std::size_t>{3, 13, 23, 33, 43, 53, 63, 73, 83, 93});
+      CHECK_ERRC(p.map(sometimes_dies, numbers(40), {.chunk = chunk}), worker_died);
+    }
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: the table of crashes: at each place of a task's way, by each means", "[pool][death]") {
+  const fd_ledger ledger;
+  parent_of_all = ::getpid();
+  {
+    mp::pool p(2);
+    for (const place where :
+         {place::encode_argument, place::decode_argument, place::run, place::encode_result, place::decode_result}) {
+      CAPTURE(static_cast<int>(where));
+      const trap bad{where, true, end::kill};
+      CHECK_THROWS_AS(p.apply(pass, bad), std::exception);
+      CHECK(p.apply(pass, trap{}).where == place::nowhere);
+    }
+    CHECK(p.stats().worker_deaths == 0);
+    for (const place where : {place::decode_argument, place::run, place::encode_result})
+      for (const end how : {end::segv, end::kill, end::abort, end::exit, end::quick_exit}) {
+        CAPTURE(static_cast<int>(where), static_cast<int>(how));
+        CHECK_ERRC(p.apply(pass, trap{where, false, how}), worker_died);
+      }
+    // In the middle of a chunk: the others have their answers.
+    for (const bool throws : {true, false})
+      for (const place where : {place::decode_argument, place::run, place::encode_result}) {
+        CAPTURE(static_cast<int>(where), throws);
+        std::vector<trap> in(9);
+        in[4] = trap{where, throws, end::kill};
+        std::size_t good = 0;
+        for (auto& o : p.outcomes(pass, in)) good += static_cast<bool>(o);
+        CHECK(good == 8);
+        CHECK_THROWS_AS(p.map(pass, in, {.chunk = 9}), std::exception);
+      }
+    CHECK(p.apply(cube, 2) == 8);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a task that had begun is not run again unless it says it may", "[pool][death]") {
+  const auto file = "/tmp/mp_pool_test." + std::to_string(::getpid());
+  {
+    mp::pool p(2);
+    CHECK_ERRC(p.apply(count_and_die, file), worker_died);
+    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 1);
+
+    const mp::task_options thrice{.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}};
+    try {
+      p.apply(thrice, count_and_die, file);
+      FAIL("it lived");
+    } catch (const mp::worker_died& e) {
+      CHECK(e.code() == mp::errc::task_poisoned);
+      REQUIRE(e.deaths().size() == 3);
+      for (int i = 0; i < 3; ++i) CHECK(e.deaths()[static_cast<std::size_t>(i)].attempt == i + 1);
+    }
+    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 4);
+    CHECK(p.apply(thrice, dies_on_first_attempt, 5) == 7);
+    CHECK(p.stats().retried == 3);
+    REQUIRE(p.dead_letters().size() == 2);
+    CHECK(p.dead_letters()[1].deaths.size() == 3);
+    CHECK_ERRC(p.submit({.retry = {.attempts = 2}}, cube, 1), invalid_argument);
+    CHECK_ERRC(p.submit({.retry = {.attempts = 0}}, cube, 1), invalid_argument);
+  }
+  ::unlink(file.c_str());
+}
+
+TEST_CASE("pool: one poisoned task among many leaves the others alone", "[pool][death]") {
+  mp::pool p(2);
+  std::size_t good = 0, poisoned = 0;
+  for (auto& o : p.outcomes([](int x) { return x == 500 ? end_worker(end::kill) : x; }, numbers(1000),
+                            {.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}})) {
+    if (o)
+      ++good;
+    else
+      poisoned += o.code() == mp::errc::task_poisoned;
+  }
+  CHECK(good == 999);
+  CHECK(poisoned == 1);
+}
+
+TEST_CASE("pool: killed from outside: idle workers are replaced, and work goes on", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    std::atomic<int> exits{0};
+    mp::pool p({.workers = 2, .on_worker_exit = [&exits](const mp::worker_exit& e) { exits += e.replaced; }});
+    for (int round = 0; round < 3; ++round) {
+      std::set<pid_t> before;
+      for (const auto& w : p.stats().workers) before.insert(w.pid);
+      REQUIRE(before.size() == 2);
+      for (const pid_t pid : before) ::kill(pid, SIGKILL);
+      CHECK(p.map(cube, std::views::iota(1, 4)) == std::vector{1, 8, 27});
+      REQUIRE(eventually([&] {
+        const auto s = p.stats();
+        return s.workers.size() == 2 &&
+               std::ranges::none_of(s.workers, [&](const auto& w) { return before.contains(w.pid); });
+      }));
+      if (round == 1) p.resize(2);
+    }
+    REQUIRE(eventually([&] { return exits == 6; }));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 2, .restart = {.intensity = 1000000}});
+    std::atomic<bool> over{false};
+    std::thread killer([&] {
+      unsigned next = 1;
+      while (!over) {
+        for (const auto& w : p.stats().workers)
+          if ((next = next * 1664525 + 1013904223) >> 31) ::kill(w.pid, SIGKILL);
+        const auto before = p.stats().worker_deaths;
+        eventually([&] { return over || p.stats().worker_deaths != before; }, 1s);
+      }
+    });
+    std::size_t delivered = 0, died = 0;
+    for (int round = 0; round < 10; ++round) {
+      std::set<std::size_t> seen;
+      for (auto& o : p.outcomes(same, numbers(2000), {.chunk = 1 + round * 20})) {
+        CHECK(seen.insert(o.index).second);
+        if (o) {
+          ++delivered;
+          CHECK(*o == static_cast<int>(o.index));
+        } else {
+          ++died;
+          CHECK(o.code() == mp::errc::worker_died);
+        }
+      }
+      CHECK(seen.size() == 2000);
+    }
+    over = true;
+    killer.join();
+    CHECK(delivered + died == 20000);
+    std::cout << "figure: kill loop: " << p.stats().worker_deaths << " deaths, " << died << " of 20000 items lost\n";
+    CHECK(died <= p.stats().worker_deaths);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: an initializer that fails ends in one clear error", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 2, .initializer = {fail_to_start}, .restart = {.intensity = 3, .back_off = {.first = 1ms}}});
+    auto f = p.submit(cube, 1);
+    REQUIRE(f.wait_for(patience));
+    CHECK_ERRC(f.get(), pool_broken);
+    const auto what = what_of([&] { return p.submit(cube, 1); });
+    CHECK_THAT(what, contains("no model file"));
+    CHECK_THAT(what, contains("initializer"));
+    CHECK(p.stats().worker_deaths <= 6);
+    p.join();
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: limits: a task that eats memory or stack ends alone", "[pool][death]") {
+  if (address_sanitizer || thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 1, .limits = {.memory = std::size_t{2} << 30, .stack = 1 << 20}});
+    CHECK_THROWS_AS(p.apply(grows, 0), std::bad_alloc);
+    CHECK(death_in([&] { return p.apply(recurse, 0); }).status.signal() == SIGSEGV);
+    CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a deadline stops a spinning task, and its neighbours do not notice", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    const pid_t neighbour = [&] {
+      auto bad = p.submit({.deadline = 50ms}, spin, 0);
+      wait_until_running(p);
+      const pid_t other = p.apply(who, 0);
+      const auto death = death_in([&] { return bad.get(); });
+      CHECK(death.why == mp::death::deadline);
+      CHECK(p.dead_letters().empty());
+      return other;
+    }();
+    std::set<pid_t> pids;
+    for (const pid_t w : p.broadcast(who, 0)) pids.insert(w);
+    CHECK(pids.contains(neighbour));
+    // One that listens ends in its own way, and that is its answer.
+    CHECK(p.apply({.deadline = 20ms, .grace = patience}, until_stopped, 4) == 4);
+    // One whose moment is over before it begins.
+    std::vector<mp::future<int>> busy;
+    for (int i = 0; i < 2; ++i) busy.push_back(p.submit(until_stopped, i));
+    wait_until_running(p, 2);
+    auto late = p.submit({.deadline = std::chrono::steady_clock::now() + 20ms}, cube, 1);
+    CHECK_ERRC(late.get(), deadline_exceeded);
+    for (auto& f : busy) f.cancel();
+    // Retried, because it may be.
+    const mp::task_options twice{.deadline = 30ms,
+                                 .retry = {.attempts = 2, .back_off = {.first = 1ms}, .idempotent = true}};
+    CHECK_ERRC(p.apply(twice, spin, 0), deadline_exceeded);
+    std::size_t good = 0, slow = 0;
+    for (auto& o : p.outcomes([](int x) { return x == 5 ? spin(x) : x; }, numbers(20), {.deadline = 100ms})) {
+      good += static_cast<bool>(o);
+      slow += o.code() == mp::errc::deadline_exceeded;
+    }
+    CHECK(good == 19);
+    CHECK(slow == 1);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: cancelling: queued ends at once, a listener in its own way, the deaf by force", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    auto running = p.submit({.grace = patience}, until_stopped, 7);
+    wait_until_running(p);
+    auto queued = p.submit(cube, 1);
+    CHECK(queued.cancel());
+    CHECK(queued.ready());
+    CHECK_ERRC(queued.get(), cancelled);
+    CHECK(running.cancel());
+    CHECK(running.get() == 7);
+    CHECK(p.stats().worker_deaths == 0);
+
+    auto deaf = p.submit(spin, 0);
+    wait_until_running(p);
+    CHECK(deaf.cancel());
+    try {
+      deaf.get();
+      FAIL("it answered");
+    } catch (const mp::worker_died& e) {
+      CHECK(e.code() == mp::errc::cancelled);
+      CHECK(e.post_mortem().why == mp::death::cancelled);
+    }
+    auto done = p.submit(cube, 2);
+    done.wait();
+    CHECK_FALSE(done.cancel());
+    CHECK(done.get() == 8);
+
+    std::stop_source stop;
+    auto hanging = std::thread([&] {
+      wait_until_running(p);
+      stop.request_stop();
+    });
+    CHECK_ERRC(p.map(hang, numbers(10), {.stop = stop.get_token()}), cancelled);
+    hanging.join();
+    CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}

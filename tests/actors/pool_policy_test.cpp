@@ -1,0 +1,75 @@
+// What a pool decides, as matrices: no process, no clock.
+
+#include "pool_policy.hpp"
+#include "support/catch.hpp"
+
+using namespace mp::detail;
+
+TEST_CASE("pool policy: as much work waits in front of a worker as two wake-ups are worth", "[pool][policy][unit]") {
+  CHECK(units_in_flight(0, 512) == 1);  // not known: one, and look
+  CHECK(units_in_flight(100, 512) == 502);
+  CHECK(units_in_flight(10, 512) == 512);
+  CHECK(units_in_flight(10'000, 512) == 7);
+  CHECK(units_in_flight(100'000, 512) == 2);  // the next one is there when this one is done
+  CHECK(units_in_flight(4'999'999, 512) == 2);
+  CHECK(units_in_flight(5'000'000, 512) == 1);
+  CHECK(units_in_flight(UINT64_MAX, 512) == 1);
+}
+
+TEST_CASE("pool policy: chunks are as long as the clock says, and small at the end", "[pool][policy][unit]") {
+  struct row {
+    std::uint64_t given, item_ns, left, workers;
+    std::uint32_t chunk;
+  };
+  for (const row& r : {row{0, 0, 1000, 2, 1},             // nothing is known
+                       row{7, 0, 1000, 2, 7},             // the user knows
+                       row{7, 1000, 3, 2, 7},             // always
+                       row{0, 300, 1'000'000, 2, 1000},   // 300 us
+                       row{0, 300, 80, 2, 10},            // a share of what is left
+                       row{0, 300, 3, 2, 1},              //
+                       row{0, 10'000'000, 1000, 2, 1},    // long ones go alone
+                       row{0, 1, UINT64_MAX, 2, 65536},   // nobody knows how many
+                       row{0, 3000, UINT64_MAX, 2, 100},  //
+                       row{1'000'000, 0, 10, 2, 65536}}) {
+    CAPTURE(r.given, r.item_ns, r.left, r.workers);
+    CHECK(next_chunk(r.given, r.item_ns, r.left, r.workers) == r.chunk);
+  }
+}
+
+TEST_CASE("pool policy: what becomes of an item whose worker died in it", "[pool][policy][unit]") {
+  using mp::death;
+  const mp::retry once{}, thrice{.attempts = 3, .idempotent = true};
+  struct row {
+    death why;
+    int attempts;
+    const mp::retry* retry;
+    bool stop_asked;
+    casualty becomes;
+  };
+  for (const row& r :
+       {row{death::signaled, 1, &once, false, casualty::died}, row{death::exited, 1, &once, false, casualty::died},
+        row{death::unknown, 1, &once, false, casualty::died}, row{death::deadline, 1, &once, false, casualty::late},
+        row{death::cancelled, 1, &once, false, casualty::cancelled},
+        row{death::signaled, 1, &once, true, casualty::cancelled},
+        row{death::signaled, 1, &thrice, false, casualty::retry},
+        row{death::signaled, 2, &thrice, false, casualty::retry},
+        row{death::signaled, 3, &thrice, false, casualty::poison},
+        row{death::deadline, 1, &thrice, false, casualty::retry},
+        row{death::deadline, 3, &thrice, false, casualty::late},
+        row{death::cancelled, 1, &thrice, false, casualty::cancelled},
+        row{death::signaled, 1, &thrice, true, casualty::cancelled}}) {
+    CAPTURE(static_cast<int>(r.why), r.attempts, r.retry->attempts, r.stop_asked);
+    CHECK(after_death(r.why, r.attempts, *r.retry, r.stop_asked) == r.becomes);
+  }
+  CHECK(code_of(casualty::died) == mp::errc::worker_died);
+  CHECK(code_of(casualty::poison) == mp::errc::task_poisoned);
+  CHECK(code_of(casualty::late) == mp::errc::deadline_exceeded);
+  CHECK(code_of(casualty::cancelled) == mp::errc::cancelled);
+}
+
+TEST_CASE("pool policy: only ends without a task and without being told spend the budget", "[pool][policy][unit]") {
+  CHECK(counts_as_failure(false, false));
+  CHECK_FALSE(counts_as_failure(true, false));
+  CHECK_FALSE(counts_as_failure(false, true));
+  CHECK_FALSE(counts_as_failure(true, true));
+}
