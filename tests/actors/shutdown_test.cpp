@@ -50,7 +50,7 @@ void wait_for_a_signal(signs born, std::chrono::milliseconds limit, bool stubbor
 }
 
 void end_main_while_shutting_down(signs born) {
-  mp::shutdown_on({SIGTERM});
+  mp::shutdown_on({SIGTERM}, 50ms);
   signs inner;
   mp::process below({.name = "below"}, stay, inner);
   below.start();
