@@ -214,7 +214,6 @@ void pool_core::terminate() noexcept {
   } catch (...) {
     problem = std::current_exception();
   }
-  cancelled_ += queued_;
   fail_queued(problem);
   const auto now = std::chrono::steady_clock::now();
   for (seat& s : seats_) {

@@ -112,6 +112,7 @@ void warm_up() {
     mp::process p{nothing};
     p.start();
     p.join();
+    static_cast<void>(mp::detail::io_executor());
     return true;
   }();
   static_cast<void>(done);
