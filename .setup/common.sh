@@ -73,6 +73,9 @@ configure() {
   printf '%s' "$wanted" >"$directory/.options"
 }
 
+# What a compiler cache must overlook to take precompiled headers.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+
 # build DIRECTORY [targets]: quiet when it works.
 build() {
   local directory=$1; shift

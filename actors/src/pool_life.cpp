@@ -248,13 +248,17 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
   lane.must_go = lane.must_go || in_task;
   // In their order, in front of what waits.
   unit_list reversed;
-  while (!again.empty()) reversed.push_front(again.pop_front());
+  while (!again.empty()) {
+    pool_unit* const u = again.pop_front();
+    if (!is_unwanted(*u))
+      reversed.push_front(u);
+    else
+      fail_unit(*u, cancelled_before());
+  }
   while (!reversed.empty()) enqueue_front(*reversed.pop_front());
   if (!lane.told_to_leave || !found.status.success()) ++deaths_;
-  if (lane.killed && lane.told_to_leave)
-    ends_.killed.push_back({lane.name, found.pid, found.status});
-  else
-    ends_.ended.push_back({lane.name, found.pid, found.status});
+  // Of the pool's own end, that is.
+  if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
   if (!in_task && !lane.told_to_leave) {
     broken_why_ = lane.name + " " + to_string(found.status);
     if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
@@ -277,7 +281,7 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
     death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
     if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
     const retry& r = retry_of(*u.job);
-    const casualty what = after_death(death_of.why, u.attempt + 1, r, u.job->stop_asked);
+    const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
     if (what == casualty::retry) {
       pool_unit* const next = split(u, item, 1);
       ++next->attempt;
@@ -327,6 +331,14 @@ void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
     pool_unit* const u = all.pop_front();
     u->queued = false;
     fail_unit(*u, problem);
+  }
+}
+
+std::exception_ptr pool_core::cancelled_before() noexcept {
+  try {
+    return std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
+  } catch (...) {
+    return std::current_exception();
   }
 }
 

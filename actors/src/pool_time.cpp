@@ -195,10 +195,10 @@ void pool_core::begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t 
                            time_point now) noexcept {
   pool_unit* const u = lane.at(number);
   if (!u || lane.kill) return;
-  const bool listens = u->job->function.kind->takes_stop;
+  const bool listens =
+      u->job->function.kind->takes_stop || lane.page->listening.load(std::memory_order_seq_cst) == number + 1;
   const duration grace = u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
   lane.kill = pending_kill{number, item, why, listens ? deadline_after(now, grace) : now};
-  // Whatever it is: this_task::stop_token may be asked for by a task that takes none.
   lane.page->stop_unit.store(number + 1, std::memory_order_seq_cst);
   lane.page->stop_bell.ring();
   if (!listens) carry_out(lane, now);

@@ -105,6 +105,7 @@ private:
   bool must_stop() const;
   void hurry(time_point until) noexcept;
   time_point last_moment() const;
+  time_point last_moment_of_one() const;
 
   // ---- Own thread: supervisor_children.cpp
   void start_seat(seat& s);
@@ -147,6 +148,7 @@ private:
   std::vector<std::uint64_t> ready_;
   std::uint64_t next_serial_ = 1;
   bool stopping_ = false;
+  std::size_t share_ = 1;  // how many are still to be stopped
 
   std::thread thread_;
 };

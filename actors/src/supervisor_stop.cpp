@@ -20,9 +20,12 @@ void supervisor_core::stop_all(verdict& what) {
   const time_point now = std::chrono::steady_clock::now();
   if (together)
     for (const auto& s : seats_) ask(*s);
+  share_ = static_cast<std::size_t>(std::ranges::count_if(seats_, [](const auto& s) { return s->is_active(); }));
   for (const auto& s : std::views::reverse(seats_)) {
     s->due.reset();
+    const bool active = s->is_active();
     stop_seat(*s, together, now, what);
+    if (active && !together) --share_;
   }
 }
 
@@ -37,13 +40,21 @@ void supervisor_core::ask(seat& s) noexcept {
   }
 }
 
+// In a hurry each that is left has an equal share of the time: one that stays must not cost the others their chance.
+time_point supervisor_core::last_moment_of_one() const {
+  const time_point all = last_moment();
+  const time_point now = std::chrono::steady_clock::now();
+  if (all == time_point::max() || all <= now || share_ <= 1) return all;
+  return now + (all - now) / static_cast<std::int64_t>(share_);
+}
+
 void supervisor_core::stop_seat(seat& s, bool asked, time_point asked_at, verdict& what) {
   if (!s.is_active()) return;
   if (!asked) asked_at = std::chrono::steady_clock::now();
   const stop_policy& policy = s.spec.shutdown;
   const time_point until = deadline_after(asked_at, policy.limit());
   if (s.below) {
-    s.below->stop_by(std::min(until, last_moment()), what);
+    s.below->stop_by(std::min(until, last_moment_of_one()), what);
     set_idle(s, s.info.last);
     return;
   }
@@ -64,10 +75,12 @@ void supervisor_core::stop_seat(seat& s, bool asked, time_point asked_at, verdic
 }
 
 std::optional<mp::exit_status> supervisor_core::wait_end(seat& s, time_point until, bool may_hurry) {
+  time_point hurry = last_moment(), share = last_moment_of_one();
   for (;;) {
     if (auto status = s.running->exit_status()) return status;
     const time_point now = std::chrono::steady_clock::now();
-    const time_point then = may_hurry ? std::min(until, last_moment()) : until;
+    if (const time_point last = last_moment(); last != hurry) hurry = last, share = last_moment_of_one();
+    const time_point then = may_hurry ? std::min(until, share) : until;
     if (now >= then) return std::nullopt;
     pollfd fds[2] = {{s.running->sentinel(), POLLIN, 0}, {bell_.fd(), POLLIN, 0}};
     const auto left =

@@ -19,6 +19,11 @@
 
 namespace mp_test {
 
+/// A ledger that takes the I/O thread, which events are told on, for given.
+struct io_ledger : fd_ledger {
+  io_ledger() : fd_ledger((mp::detail::io_executor(), fd_ledger())) {}
+};
+
 /// A child's word that it runs: its name and pid.
 struct sign {
   std::string name;

@@ -23,10 +23,10 @@ mp::supervisor_options plan(strategy s, event_book& book, std::ptrdiff_t intensi
 }  // namespace
 
 TEST_CASE("supervisor: children start from left to right, and stop from right to left", "[supervisor][process]") {
-  signs born;
-  const auto open = born.sender();
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
+    signs born;
+    const auto open = born.sender();
     mp::supervisor top({}, {{.name = "a", .start = {serve, born}},
                             {.name = "b", .start = {sleep_on, born}},
                             {.name = "c", .start = {serve, born}}});
@@ -55,7 +55,7 @@ TEST_CASE("supervisor: children start from left to right, and stop from right to
 }
 
 TEST_CASE("supervisor: one_for_one starts the killed child again, and no other", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -83,7 +83,7 @@ TEST_CASE("supervisor: one_for_one starts the killed child again, and no other",
 }
 
 TEST_CASE("supervisor: one_for_all starts all again, in order", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -107,7 +107,7 @@ TEST_CASE("supervisor: one_for_all starts all again, in order", "[supervisor][pr
 }
 
 TEST_CASE("supervisor: rest_for_one starts the later ones again, and leaves the earlier", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -136,7 +136,7 @@ TEST_CASE("supervisor: rest_for_one starts the later ones again, and leaves the 
 }
 
 TEST_CASE("supervisor: restart kinds decide after success and failure", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -163,7 +163,7 @@ TEST_CASE("supervisor: restart kinds decide after success and failure", "[superv
 
 TEST_CASE("supervisor: a child that always dies ends in one clear error, and the others are stopped",
           "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born, quiet;
     const auto open = born.sender();
@@ -191,7 +191,7 @@ TEST_CASE("supervisor: a child that always dies ends in one clear error, and the
 }
 
 TEST_CASE("supervisor: a child that stays is killed when its time is up, and told so", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -211,7 +211,7 @@ TEST_CASE("supervisor: a child that stays is killed when its time is up, and tol
 
 TEST_CASE("supervisor: children are added, terminated, started again and deleted at run time",
           "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -244,7 +244,7 @@ TEST_CASE("supervisor: children are added, terminated, started again and deleted
 }
 
 TEST_CASE("supervisor: simple_one_for_one starts children of one pattern", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -268,7 +268,7 @@ TEST_CASE("supervisor: simple_one_for_one starts children of one pattern", "[sup
 }
 
 TEST_CASE("supervisor: auto_shutdown ends it with its significant children", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();
@@ -288,7 +288,7 @@ TEST_CASE("supervisor: auto_shutdown ends it with its significant children", "[s
 }
 
 TEST_CASE("supervisor: a start that fails stops those before it, and leaves nothing", "[supervisor][process]") {
-  const fd_ledger ledger;
+  const io_ledger ledger;
   {
     signs born;
     const auto open = born.sender();

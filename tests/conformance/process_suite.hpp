@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include <array>
+#include <optional>
 #include <ranges>
 #include <string>
 #include <vector>
@@ -53,8 +54,35 @@ inline void get_one_whole(mp::queue<int> q, mp::sender<int> out) {
     out.put(e.code() == mp::errc::closed ? -1 : -2);
   }
 }
+// Kept in globals: no destructor of a handle runs before the process ends.
+inline std::optional<mp::sender<int>> kept_sender;
+inline std::optional<mp::receiver<int>> kept_receiver;
+inline void keep_sender(mp::sender<int> out) {
+  kept_sender = std::move(out);
+  kept_sender->put(1);
+}
+inline void keep_receiver(mp::receiver<int> in, mp::sender<int> told) {
+  kept_receiver = std::move(in);
+  told.put(kept_receiver->get());
+}
 inline void read_size(mp::receiver<std::string> in, mp::sender<std::size_t> out) {
   for (const auto& s : in) out.put(s.size());
+}
+
+TEST_CASE("pipe: an end kept in a global leaves in order when its process ends", "[pipe][process][conformance]") {
+  auto [in, out] = make_pipe<int>();
+  auto putting = mp::process(keep_sender, std::move(out)).start();
+  CHECK(in.get_for(long_patience) == 1);
+  CHECK_ERRC(in.get_for(long_patience), closed);
+  CHECK(putting.join().success());
+
+  auto ends = make_pipe<int>({.maxsize = 1});
+  auto notes = make_pipe<int>();
+  auto getting = mp::process(keep_receiver, std::move(ends.receiver), std::move(notes.sender)).start();
+  ends.sender.put(7);
+  CHECK(notes.receiver.get_for(long_patience) == 7);
+  CHECK(getting.join().success());
+  CHECK_ERRC(ends.sender.put_for(9, long_patience), closed);
 }
 
 TEST_CASE("queue: streams through workers end by themselves", "[queue][process][conformance]") {

@@ -58,7 +58,7 @@ void settle() {
 }
 
 int run_everyday() {
-  for (int round = 0; round < 4; ++round) {
+  for (int round = 0; round < 5; ++round) {
     const char* how = "ok";
     try {
       everyday();

@@ -104,6 +104,12 @@ TEST_CASE("process: a fork server that is killed again and again makes no wrong 
   CHECK_THAT(result.out, contains("wrong 0"));
 }
 
+TEST_CASE("process: a child forked ahead that is killed costs a start nothing", "[process][faults]") {
+  const auto result = victim({"kill-waiting-child"});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+}
+
 TEST_CASE("process: a stopped fork server makes a start fail in time, and keeps no status back", "[process][faults]") {
   const auto result = victim({"stop-server"});
   INFO(result.out << result.err);

@@ -28,5 +28,6 @@ void say_error(F f) {
 int kill_server(int signal);
 int kill_server_often();
 int stop_server();
+int kill_waiting_child();
 
 }  // namespace victim

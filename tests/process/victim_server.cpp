@@ -18,8 +18,7 @@
 namespace victim {
 namespace {
 
-pid_t fork_server() {
-  // The one child of ours that is named so.
+pid_t child_named(const std::string& wanted, pid_t parent) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
@@ -27,11 +26,13 @@ pid_t fork_server() {
     std::string text;
     std::getline(stat, text);
     const auto open = text.find('('), close = text.rfind(')');
-    if (close == std::string::npos || text.substr(open + 1, close - open - 1) != "mp-forkserver") continue;
-    if (std::atoi(text.c_str() + close + 4) == ::getpid()) return std::atoi(name.c_str());
+    if (close == std::string::npos || text.substr(open + 1, close - open - 1) != wanted) continue;
+    if (std::atoi(text.c_str() + close + 4) == parent) return std::atoi(name.c_str());
   }
   return 0;
 }
+
+pid_t fork_server() { return child_named("mp-forkserver", ::getpid()); }
 
 void await_end(pid_t pid) {
   const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
@@ -110,6 +111,11 @@ int stop_server() {
   const pid_t server = fork_server();
   ::kill(server, SIGSTOP);
   int result = 0;
+  // The first may find a child that was forked ahead.
+  try {
+    mp::process({.start_timeout = std::chrono::milliseconds(200)}, nothing).start();
+  } catch (const mp::error&) {
+  }
   say_error([] { mp::process({.start_timeout = std::chrono::milliseconds(200)}, nothing).start(); });
   running.take_in().reset();
   if (running.join_for(std::chrono::seconds(20)) != mp::exit_status::exited(43)) result = 1;
@@ -117,6 +123,34 @@ int stop_server() {
   mp::process after([] { ::_exit(44); });
   if (after.start().join() != mp::exit_status::exited(44)) result = 2;
   return result;
+}
+
+// What was forked ahead of the next start is killed; then many start at once.
+int kill_waiting_child() {
+  const auto start = [](int code) {
+    mp::process p([](int c) { ::_exit(c); }, code);
+    return p.start().join() == mp::exit_status::exited(code);
+  };
+  if (!start(11) || !start(12)) return 1;
+  const auto waiting = [] {
+    pid_t pid = 0;
+    while ((pid = child_named("mp-waiting", fork_server())) == 0) std::this_thread::yield();
+    return pid;
+  };
+  const pid_t first = waiting();
+  ::kill(first, SIGKILL);
+  await_end(first);
+  if (!start(13)) return 2;
+  const pid_t second = waiting();
+  if (second == first) return 3;
+  std::thread crowd[4];
+  std::atomic<int> good{0};
+  for (auto& one : crowd)
+    one = std::thread([&] {
+      for (int i = 0; i < 10; ++i) good += start(14);
+    });
+  for (auto& one : crowd) one.join();
+  return good == 40 ? 0 : 4;
 }
 
 }  // namespace victim

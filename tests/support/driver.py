@@ -17,9 +17,10 @@ SUITES = ["unit", "conformance", "process", "actors", "fault", "fuzz", "lint", "
 BUILDS = {
     "plain": ("", ["-Dsamples=true"], SUITES, 1),
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+                               "-Db_pch=false",
                                "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                 ["unit", "conformance", "process", "actors", "fuzz"], 3),
-    "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false",
+    "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),
 }

@@ -10,5 +10,7 @@
 #include "mp/pool_options.hpp"    // IWYU pragma: export
 #include "mp/pool_results.hpp"    // IWYU pragma: export
 #include "mp/restart_limits.hpp"  // IWYU pragma: export
+#include "mp/shutdown.hpp"        // IWYU pragma: export
+#include "mp/supervisor.hpp"      // IWYU pragma: export
 #include "mp/this_task.hpp"       // IWYU pragma: export
 #include "mp/verdict.hpp"         // IWYU pragma: export

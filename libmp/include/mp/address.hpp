@@ -9,7 +9,9 @@
 /// Source:   doc/decisions/0008-mailboxes.md.
 
 #include "mp/detail/mail.hpp"
+#include "mp/detail/request.hpp"
 #include "mp/duration.hpp"
+#include "mp/future.hpp"
 
 #include <sys/types.h>
 #include <memory>
@@ -21,7 +23,8 @@ namespace detail {
 class address_state;
 struct address_access;
 /// False: no room by `until`. Throws closed, peer_died, too_large, out_of_resources.
-bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call);
+bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
+               question asks = {});
 }  // namespace detail
 
 /// Names one process's mailbox. Copies name the same; an address may be an argument, an item, or part of a message.
@@ -63,6 +66,26 @@ public:
   [[nodiscard]] bool send_for(duration limit, V&&... values) const {
     return post(deadline_after(std::chrono::steady_clock::now(), limit), "address::send_for",
                 std::forward<V>(values)...);
+  }
+
+  /// Sends a message of these values; what its handler returns there, or throws, is the answer. R must be the type that
+  /// the handler returns. Never waits.
+  ///
+  /// Throws:   error{unencodable}, error{too_large}, error{out_of_resources}. All else comes through the future: what
+  ///           the handler threw, error{deadline_exceeded}: no answer within `limit`; error{peer_died}: the process ended
+  ///           before it answered; error{closed}: it had left before; error{overloaded}: its mailbox is full;
+  ///           error{type_mismatch}: the handler returns another type.
+  template <class R, class... V>
+  mp::future<R> request(duration limit, V&&... values) const {
+    auto state = detail::make_state<detail::request_state<R>>();
+    auto& asked = *state;
+    const detail::state_ptr<detail::future_state<R>> answer(std::move(state));
+    detail::with_letter(
+        [&](const detail::letter& what) {
+          return detail::send_request(state_, what, limit, detail::answer_type<R>(), asked, answer);
+        },
+        std::forward<V>(values)...);
+    return detail::future_access::make<R>(answer);
   }
 
 private:

@@ -30,7 +30,8 @@ struct queue_options {
 /// Threads:  a value.   Processes: copied.
 struct pipe_options {
   std::ptrdiff_t maxsize = 0;  ///< as in queue_options
-  /// 0: 64 KiB of small messages and 8 MiB of large ones, so that a writer stays near its reader
+  /// 0: 64 KiB of small messages and 8 MiB of large ones, so that a writer stays near its reader. A pipe over sockets
+  /// has the kernel's bound instead: as many messages as fit into a socket's buffer, large ones in memory of their own
   std::size_t max_bytes = 0;
   mp::transport transport{};
 };

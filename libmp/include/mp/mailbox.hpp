@@ -110,10 +110,16 @@ struct mail_handler {
   template <class... P>
   static void call(types<P...>, H& handler, const std::shared_ptr<mail>& m) {
     if constexpr (std::is_same_v<types<std::remove_cvref_t<P>...>, types<any_message>>) {
-      handler(mail_access::wrap(m));
+      handle_mail(*m, [&]() -> decltype(auto) { return handler(mail_access::wrap(m)); });
     } else {
-      auto values = open_mail<stored<P>...>(*m);
-      std::apply([&](auto&... v) { static_cast<void>(handler(as_parameter<P>(v)...)); }, values);
+      handle_mail(*m, [&]() -> decltype(auto) {
+        auto values = open_mail<stored<P>...>(*m);
+        return std::apply(
+            [&](auto&... v) -> std::decay_t<decltype(handler(as_parameter<P>(v)...))> {
+              return handler(as_parameter<P>(v)...);
+            },
+            values);
+      });
     }
   }
   using parameters = typename parameters_of<std::decay_t<H>>::type;
@@ -131,8 +137,8 @@ public:
   /// Who sent the message that is being handled on this thread; nobody outside of a handler.
   mp::address sender() const;
 
-  /// Takes the oldest message that fits a handler, leaves the others, and calls the handler with its values. What the
-  /// handler throws leaves receive. The last argument may be `mp::after(limit) >> function`.
+  /// Takes the oldest message that fits a handler, leaves the others, and calls the handler with its values. What it
+  /// returns answers a request (else it is dropped); what it throws goes to who asked, or, if nobody did, leaves receive. The last argument may be `mp::after(limit) >> function`.
   ///
   /// Waits:    for one message that fits, or until the after clause's limit is over (then its function is called).
   /// Throws:   error{undecodable}; error{out_of_resources}: the mailbox is full of messages that fit no handler.

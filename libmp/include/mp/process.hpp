@@ -142,6 +142,11 @@ public:
   [[nodiscard]] bool try_send(V&&... values) {
     return address().try_send(std::forward<V>(values)...);
   }
+  /// Asks the child: see address::request. Throws: as that; error{not_started}, error{closed}, error{peer_died}.
+  template <class R, class... V>
+  mp::future<R> request(duration limit, V&&... values) {
+    return address().template request<R>(limit, std::forward<V>(values)...);
+  }
   /// Lets others send to it, too. Shareable. Throws: error{not_started}, error{closed}, error{out_of_resources}.
   mp::address address() const;
 

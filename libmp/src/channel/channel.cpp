@@ -42,7 +42,10 @@ imported_handle import_handle(decoder& d, std::uint64_t expected_type) {
               "a handle in the message names transport " + std::to_string(which) + ", which cannot travel");
 }
 
-void leave_channels() noexcept { ring::leave_ring_channels(); }
+void leave_channels() noexcept {
+  ring::leave_ring_channels();
+  sock::leave_pipe_channels();
+}
 
 void channel::set_maxsize(std::size_t) {
   throw_error(errc::invalid_argument, "the bound of a channel over this transport cannot be changed once it is made");

@@ -118,6 +118,7 @@ private:
   void hand_out(cell_use& use, deliver fn, void* context, std::vector<unique_fd>& fds, std::size_t most,
                 std::size_t& taken);
   op_status wait_for_item(role as, time_point until, u32 own_cell);
+  bool spin_for_item(time_point until);
   bool get_ended(role as, u32 own_cell) const;
   op_status how_get_ended() const noexcept;
   bool is_empty() const noexcept;
@@ -175,6 +176,9 @@ private:
     void forget() noexcept { good_until.store(0, std::memory_order_relaxed); }
   };
   last_look get_look_, put_look_;
+  static constexpr u32 first_patience = 8;
+  std::atomic<u32> streak_{0};                 // waits in a row that found the next item at once
+  std::atomic<u32> patience_{first_patience};  // how many of them before a batch is waited for
   // A pipe's ends remember where they are: the common operation reads nothing that the other side writes.
   struct {
     std::byte* at = nullptr;

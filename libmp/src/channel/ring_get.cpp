@@ -156,6 +156,36 @@ op_status ring_channel::how_get_ended() const noexcept {
              : op_status::peer_died;
 }
 
+// Of a stream each item would be fetched on its own: the line of `tail` would travel forth and back for every item, and
+// the writer wait for it. A reader that again and again finds the next item at once first leaves the writer alone for
+// about a microsecond. If that brought no batch, the two are in step (a question and its answer, say), and it is tried
+// ever more rarely.
+bool ring_channel::spin_for_item(time_point until) {
+  constexpr u32 turns = 64, at_once = 4, batch = 3, most_patience = 1 << 16;
+  const u32 streak = streak_.load(std::memory_order_relaxed);
+  if (streak >= patience_.load(std::memory_order_relaxed)) {
+    for (u32 i = 0; i < turns; ++i) os::relax();
+    control& c = shared();
+    const u64 items = distance(c.head.load(std::memory_order_relaxed), c.tail.load(std::memory_order_acquire));
+    if (items < batch) {
+      streak_.store(0, std::memory_order_relaxed);
+      patience_.store(std::min(2 * patience_.load(std::memory_order_relaxed), most_patience),
+                      std::memory_order_relaxed);
+    } else {
+      patience_.store(first_patience, std::memory_order_relaxed);
+    }
+    if (items > 0) return true;
+  }
+  u32 looks = 0;
+  const auto there = [&] {
+    ++looks;
+    return !is_empty();
+  };
+  const bool found = spin(there, shared().put_cpu, until);
+  streak_.store(found && looks <= at_once ? streak + 1 : 0, std::memory_order_relaxed);
+  return found;
+}
+
 op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
   control& c = shared();
   const u32 departures = c.departures.load(std::memory_order_acquire);
@@ -163,9 +193,9 @@ op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
     return !is_empty() || c.shut.load(std::memory_order_relaxed) ||
            c.departures.load(std::memory_order_relaxed) != departures;
   };
-  const u32 cpu = this_cpu() + 1;
+  const u32 cpu = where_we_run();
   if (c.get_cpu.load(std::memory_order_relaxed) != cpu) c.get_cpu.store(cpu, std::memory_order_relaxed);
-  if (until > time_point::min() && spin([&] { return !is_empty(); }, c.put_cpu, until)) return op_status::ok;
+  if (until > time_point::min() && spin_for_item(until)) return op_status::ok;
   if (c.nonce != 0) [[unlikely]]
     drop_orphaned_fds();
   const auto now = std::chrono::steady_clock::now();
@@ -176,7 +206,7 @@ op_status ring_channel::wait_for_item(role as, time_point until, u32 own_cell) {
   }
   if (until <= now) return is_empty() ? op_status::timed_out : op_status::ok;
   if (!c.shut.load(std::memory_order_relaxed))
-    sleep(c, c.getters, worth_a_try, until);
+    sleep(c, c.getters, is_pipe() ? c.put_cpu.load(std::memory_order_relaxed) : 0, worth_a_try, until);
   else
     os::futex_wait(c.getters.event, c.getters.event.load(),
                    until);  // only in-hand items of others keep this from its end

@@ -108,7 +108,7 @@ op_status ring_channel::join(time_point until) {
     if (unfinished() == 0) return op_status::ok;
     if (until <= std::chrono::steady_clock::now()) return op_status::timed_out;
     sleep(
-        c, c.joiners, [&] { return unfinished() == 0; }, until);
+        c, c.joiners, 0, [&] { return unfinished() == 0; }, until);
   }
 }
 

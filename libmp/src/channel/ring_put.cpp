@@ -264,7 +264,7 @@ op_status ring_channel::put_body(role as, const outgoing& m, time_point until) {
 
 void ring_channel::after_put() noexcept {
   control& c = shared();
-  const u32 cpu = this_cpu() + 1;
+  const u32 cpu = where_we_run();
   if (c.put_cpu.load(std::memory_order_relaxed) != cpu) c.put_cpu.store(cpu, std::memory_order_relaxed);
   tell_getters(c);
 }
@@ -316,7 +316,7 @@ op_status ring_channel::wait_for_room(role as, time_point until, position seen_h
   if (worth_a_try()) return op_status::ok;
   if (until <= now) return op_status::timed_out;
   if (spin(worth_a_try, c.get_cpu, until)) return op_status::ok;
-  sleep(c, c.putters, worth_a_try, until);
+  sleep(c, c.putters, is_pipe() ? c.get_cpu.load(std::memory_order_relaxed) : 0, worth_a_try, until);
   if (!worth_a_try()) put_look_.forget();
   // Also when nothing seems to have changed: a reader that died, or bodies that a dead consumer had, change nothing
   // here.

@@ -29,6 +29,12 @@ std::chrono::nanoseconds spin_limit() noexcept {
 
 void offer_processor() noexcept { ::sched_yield(); }
 
-u32 this_cpu() noexcept { return static_cast<u32>(::sched_getcpu()); }
+u32 where_we_run() noexcept {
+  static const u32 tie = [] {
+    cpu_set_t allowed;
+    return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) == 1 ? runs_only_there : 0;
+  }();
+  return static_cast<u32>(::sched_getcpu() + 1) | tie;
+}
 
 }  // namespace mp::ring

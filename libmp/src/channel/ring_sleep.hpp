@@ -14,8 +14,9 @@ namespace mp::ring {
 /// How long a waiter spins: about one wake-up (25 us), or LIBMP_SPIN_US from the environment (0: never).
 std::chrono::nanoseconds spin_limit() noexcept;
 void offer_processor() noexcept;
-/// The processor that runs us; a hint.
-u32 this_cpu() noexcept;
+/// Where we run, as the other side reads it: the processor + 1, and whether we may run nowhere else. Never 0. A hint.
+u32 where_we_run() noexcept;
+inline constexpr u32 runs_only_there = 1u << 31;
 
 /// Orders our commit before our look at the sleepers. Pairs with heavy_barrier() in sleep().
 inline void light_barrier(const control& c) noexcept {
@@ -49,7 +50,7 @@ inline void wake_all(sleepers& side) noexcept {
   os::futex_wake(side.event, INT32_MAX);
 }
 
-/// Spins until `ready()`, at most spin_limit() and not beyond `until`. `peer_cpu`: where the other side ran last, + 1.
+/// Spins until `ready()`, at most spin_limit() and not beyond `until`. `peer_cpu`: where the other side ran last.
 /// A peer on our own processor cannot run while we do: then the processor is offered to it at each turn (which also
 /// lets the scheduler see two runnable threads and move one).
 template <class Ready>
@@ -59,22 +60,29 @@ bool spin(Ready&& ready, const std::atomic<u32>& peer_cpu, time_point until) noe
   auto end = std::chrono::steady_clock::now() + limit;
   if (end > until) end = until;
   for (;;) {
-    for (int i = 0; i < 16; ++i) {
+    if (peer_cpu.load(std::memory_order_relaxed) == where_we_run()) {
       if (ready()) return true;
-      os::relax();
+      offer_processor();
+    } else {
+      for (int i = 0; i < 16; ++i) {
+        if (ready()) return true;
+        os::relax();
+      }
     }
-    if (peer_cpu.load(std::memory_order_relaxed) == this_cpu() + 1) offer_processor();
     if (std::chrono::steady_clock::now() >= end) return ready();
   }
 }
 
-/// Sleeps once, for a slice at most, unless `ready()`. Spurious returns happen.
+/// Sleeps once, for a slice at most, unless `ready()`. Spurious returns happen. `only_peer`: where the one process of
+/// the other side runs; 0: there may be several. Two that share one processor and have no other need no barrier between
+/// them; should that change in this very moment, a wake-up may be late by a slice.
 template <class Ready>
-void sleep(const control& c, sleepers& side, Ready&& ready, time_point until) noexcept {
+void sleep(const control& c, sleepers& side, u32 only_peer, Ready&& ready, time_point until) noexcept {
   const u32 event = side.event.load(std::memory_order_seq_cst);
   side.count.fetch_add(1, std::memory_order_seq_cst);
   side.flag.store(1, std::memory_order_seq_cst);
-  sleeper_barrier(c);  // pairs with light_barrier: either the other side sees the flag, or we see its commit
+  if ((only_peer & runs_only_there) == 0 || only_peer != where_we_run())
+    sleeper_barrier(c);  // pairs with light_barrier: either the other side sees the flag, or we see its commit
   if (!ready()) os::futex_wait(side.event, event, until);
   side.woken.store(0, std::memory_order_relaxed);  // whoever was meant: the next wake_next wakes again
   side.count.fetch_sub(1, std::memory_order_seq_cst);

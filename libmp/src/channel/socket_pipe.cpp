@@ -16,7 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <set>
 #include <string>
 
 namespace mp::sock {
@@ -39,6 +41,22 @@ unique_fd copy_of(const os::guarded_fd& fd) {
   return copy;
 }
 
+// Made anew in a forked child: what is in the parent's belongs to the parent.
+struct registry {
+  const std::uint64_t generation = os::fork_generation();
+  std::mutex mutex;
+  std::set<pipe_channel*> pipes;
+  static registry& get() {
+    static std::atomic<registry*> instance{nullptr};
+    registry* now = instance.load(std::memory_order_acquire);
+    while (!now || now->generation != os::fork_generation()) {
+      auto fresh = std::make_unique<registry>();
+      if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+    }
+    return *now;
+  }
+};
+
 bool is_seqpacket(const unique_fd& fd) {
   int type = 0;
   socklen_t size = sizeof type;
@@ -53,7 +71,38 @@ pipe_channel::pipe_channel(const channel_options& options, pipe_fds fds)
       get_(std::move(fds.get_end)),
       writer_left_(std::move(fds.writer_left)),
       reader_left_(std::move(fds.reader_left)),
-      credits_(std::move(fds.credits)) {}
+      credits_(std::move(fds.credits)) {
+  registry& all = registry::get();
+  const std::lock_guard lock(all.mutex);
+  all.pipes.insert(this);
+}
+
+pipe_channel::~pipe_channel() {
+  // In a forked child the lock may be held for ever by a thread that is not there.
+  if (made_in_ != os::fork_generation()) return;
+  registry& all = registry::get();
+  const std::lock_guard lock(all.mutex);
+  all.pipes.erase(this);
+}
+
+// Descriptors stay open: a detached thread may be using them.
+void pipe_channel::leave_at_exit() noexcept {
+  if (made_in_ != os::fork_generation()) return;
+  const std::lock_guard lock(roles_mutex_);
+  for (const role r : {role::sender, role::receiver}) {
+    const auto i = static_cast<std::size_t>(r);
+    const os::guarded_fd& end = r == role::sender ? put_ : get_;
+    if (roles_[i] == 0 || exported_[i] || !end) continue;
+    raise(r == role::sender ? writer_left_.get() : reader_left_.get());
+    ::shutdown(end.get(), r == role::sender ? SHUT_WR : SHUT_RD);
+  }
+}
+
+void leave_pipe_channels() noexcept {
+  registry& all = registry::get();
+  const std::lock_guard lock(all.mutex);
+  for (pipe_channel* pipe : all.pipes) pipe->leave_at_exit();
+}
 
 void pipe_channel::add_role(role r) {
   check();

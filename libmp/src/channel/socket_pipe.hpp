@@ -34,6 +34,10 @@ struct pipe_fds {
 class pipe_channel final : public detail::channel {
 public:
   pipe_channel(const channel_options&, pipe_fds);
+  ~pipe_channel() override;
+
+  /// The process ends in order: its ends leave, though their handles (globals, say) still live.
+  void leave_at_exit() noexcept;
 
   void add_role(role) override;
   void drop_role(role) noexcept override;
@@ -68,6 +72,8 @@ private:
   os::guarded_fd put_poll_;  // an epoll that is readable when a put may succeed; made on first use
 };
 
+/// Every pipe of this process, at its orderly end.
+void leave_pipe_channels() noexcept;
 std::shared_ptr<detail::channel> make_pipe(const channel_options&);
 /// After the transport and kind bytes. Throws error{bad_frame}, error{type_mismatch}.
 detail::imported_handle import_pipe(detail::decoder&, std::uint64_t expected_type);

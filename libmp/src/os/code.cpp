@@ -124,6 +124,8 @@ std::string name_of(const code_place& place) { return place.module.empty() ? "th
 
 }  // namespace
 
+void note_modules() { static_cast<void>(modules()); }
+
 bool read_build_id(const std::byte* bytes, std::size_t size, std::size_t alignment, build_id& out) noexcept {
   const auto padded = [&](std::size_t n) { return alignment == 8 ? (n + 7) / 8 * 8 : (n + 3) / 4 * 4; };
   ElfW(Nhdr) note;

@@ -31,6 +31,9 @@ enum class code_status {
   not_code      ///< the offset lies in no executable segment
 };
 
+/// Looks at what is loaded now, so that a forked child need not.
+void note_modules();
+
 /// False if the address lies in no executable segment of a loaded module (code made at run time).
 bool locate_code(std::uintptr_t address, code_place& out);
 

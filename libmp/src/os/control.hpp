@@ -20,7 +20,7 @@
 namespace mp::os {
 
 /// Rises with every change of a record. Compared in the hello.
-inline constexpr std::uint32_t control_protocol = 1;
+inline constexpr std::uint32_t control_protocol = 2;
 
 enum class control_kind : std::uint32_t {
   more_fds = 1,    ///< descriptors of the record that follows
@@ -33,6 +33,8 @@ enum class control_kind : std::uint32_t {
   crash,           ///< written by the crash handler
   status,          ///< from the fork server: how the child ended
   stop_request,    ///< trips the child's stop token
+  wake,            ///< a task comes soon
+  go,              ///< the task may run
   first_free = 64  ///< and above: registered by upper floors
 };
 

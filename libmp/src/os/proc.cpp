@@ -3,12 +3,14 @@
 #include "os/proc.hpp"
 
 #include "mp/unique_fd.hpp"
+#include "os/fork_guard.hpp"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <cerrno>
 #include <charconv>
@@ -23,20 +25,40 @@
 namespace mp::os {
 namespace {
 
+// These files come in one piece.
+std::size_t read_from_start(int fd, char* room, std::size_t size) noexcept {
+  ssize_t got;
+  while ((got = ::pread(fd, room, size, 0)) < 0 && errno == EINTR) {
+  }
+  return got < 0 ? 0 : static_cast<std::size_t>(got);
+}
+
 std::size_t read_into(const char* path, char* room, std::size_t size) noexcept {
   errno = 0;
   const unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd) return 0;
-  std::size_t have = 0;
-  while (have < size) {
-    const ssize_t got = ::read(fd.get(), room + have, size - have);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    have += static_cast<std::size_t>(got);
-    if (have < size) break;  // these files come in one piece
-  }
-  return have;
+  return fd ? read_from_start(fd.get(), room, size) : 0;
 }
+
+// Files about this process that every start looks at, kept open: opening them would take longer than reading them.
+struct own_files {
+  const std::uint64_t generation = fork_generation();
+  const guarded_fd status{unique_fd(::open("/proc/self/status", O_RDONLY | O_CLOEXEC))};
+  const guarded_fd cgroup{unique_fd(::open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC))};
+  const guarded_fd namespaces{unique_fd(::open("/proc/self/ns", O_PATH | O_DIRECTORY | O_CLOEXEC))};
+  bool all_open() const noexcept { return status && cgroup && namespaces; }
+
+  // Never destroyed once they are all open: another thread may be reading. A forked child opens its own.
+  static const own_files* get() {
+    static std::atomic<own_files*> instance{nullptr};
+    own_files* now = instance.load(std::memory_order_acquire);
+    while (!now || now->generation != fork_generation()) {
+      auto fresh = std::make_unique<own_files>();
+      if (!fresh->all_open()) return nullptr;
+      if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return fresh.release();
+    }
+    return now;
+  }
+};
 
 template <class Number>
 std::optional<Number> to_number(std::string_view text, int base = 10) noexcept {
@@ -146,8 +168,11 @@ std::optional<int> zombie_exit_code(pid_t pid) noexcept {
 
 placement read_placement() {
   placement found;
+  found.text.reserve(1024);
   char text[8192];
-  std::string_view status(text, read_into("/proc/self/status", text, sizeof text));
+  const own_files* const files = own_files::get();
+  if (!files) return found;
+  std::string_view status(text, read_from_start(files->status.get(), text, sizeof text));
   if (status.empty()) return found;
   while (!status.empty()) {
     const auto line = next_line(status);
@@ -158,13 +183,10 @@ placement read_placement() {
       found.text.append(line).push_back('\n');
     }
   }
-  const std::size_t groups = read_into("/proc/self/cgroup", text, sizeof text);
-  if (groups == 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) return {};
-  found.text.append(text, groups);
+  found.text.append(text, read_from_start(files->cgroup.get(), text, sizeof text));
   for (const char* name : {"cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts"}) {
-    char path[64], link[64];
-    std::snprintf(path, sizeof path, "/proc/self/ns/%s", name);
-    const ssize_t length = ::readlink(path, link, sizeof link);
+    char link[64];
+    const ssize_t length = ::readlinkat(files->namespaces.get(), name, link, sizeof link);
     if (length > 0) found.text.append(link, static_cast<std::size_t>(length)).push_back('\n');
   }
   found.text += std::to_string(::getsid(0));

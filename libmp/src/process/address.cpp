@@ -8,6 +8,7 @@
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "process/mailbox_state.hpp"
+#include "process/requests.hpp"
 
 #include <unistd.h>
 #include <string>
@@ -19,6 +20,8 @@ namespace {
 struct envelope {
   const letter& what;
   const address* introduction;  // null: the receiver knows us
+  const handle* answers;        // likewise, where answers go
+  question asks;
 };
 
 }  // namespace
@@ -30,8 +33,14 @@ struct handle_codec<envelope> {
     const pid_t me = ::getpid();
     e.number(os::start_time_of(me));
     e.number(static_cast<std::int32_t>(me));
-    e.number(static_cast<std::uint8_t>(m.introduction != nullptr));
+    e.number(static_cast<std::uint8_t>((m.introduction ? brings_address : 0) | (m.asks.number ? is_request : 0) |
+                                       (m.answers ? brings_answers : 0)));
     if (m.introduction) handle_codec<address>::encode(e, *m.introduction);
+    if (m.asks.number) {
+      e.number(m.asks.number);
+      e.number(m.asks.answer_type);
+    }
+    if (m.answers) m.answers->with(role::sender, "address", "ask").export_to(e, "address");
     e.number(static_cast<std::uint64_t>(m.what.types.size()));
     e.raw(m.what.types.data(), m.what.types.size_bytes());
     m.what.write(m.what.values, e);
@@ -43,18 +52,25 @@ bool address_state::is_alive() const noexcept {
   return who != 0 && os::start_time_of(who) == start_time() && !os::zombie_exit_code(who).has_value();
 }
 
-bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call) {
+bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
+               question asks) {
   if (!to) throw_error(errc::closed, std::string(call) + ": the address names nobody");
   if (until > time_point::min()) check_may_wait(call);
+  // Until the receiver knows where answers go, requests go one by one: none may overtake the one that says it.
+  std::unique_lock in_turn(to->first_request(), std::defer_lock);
+  if (asks.number != 0 && !to->knows_answers()) in_turn.lock();
   const bool first = to->introduce();
+  const bool first_asked = asks.number != 0 && !to->knows_answers();
   address own;
   try {
     if (first) own = mailbox{}.address();
     channel& c = to->to().open_to_put("address", "send to it");
-    const op_status status = c.nobody_gets(role::sender)
-                                 ? op_status::closed
-                                 : with_message(envelope{what, first ? &own : nullptr},
-                                                [&](const outgoing& out) { return c.put(role::sender, out, until); });
+    const envelope all{what, first ? &own : nullptr, first_asked ? &own_answers() : nullptr, asks};
+    const op_status status =
+        c.nobody_gets(role::sender)
+            ? op_status::closed
+            : with_message(all, [&](const outgoing& out) { return c.put(role::sender, out, until); });
+    if (status == op_status::ok && first_asked) to->answers_told();
     if (status == op_status::ok) return true;
     if (first) to->forget_introduction();
     if (status == op_status::timed_out) return false;

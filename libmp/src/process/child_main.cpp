@@ -27,6 +27,8 @@
 #include "process/zygote_link.hpp"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cstdio>
 #include <cstdlib>
@@ -49,13 +51,26 @@ constexpr int exit_unhandled = 1;   // an exception left the function, as in Pyt
   ::_exit(exit_set_up);
 }
 
-os::control_message receive_task() {
+os::control_message receive_message() {
   os::control_message message;
   // Blocking: the lifeline ends this wait if the parent dies; if it only lets go, the socket ends it.
-  if (os::receive_control(this_self().control.get(), message, true) != control_status::ok ||
-      message.kind != control_kind::task)
-    ::_exit(exit_abandoned);
+  if (os::receive_control(this_self().control.get(), message, true) != control_status::ok) ::_exit(exit_abandoned);
   return message;
+}
+
+os::control_message receive_task() {
+  os::control_message message = receive_message();
+  while (message.kind == control_kind::wake) message = receive_message();
+  if (message.kind != control_kind::task) ::_exit(exit_abandoned);
+  return message;
+}
+
+void await_go() {
+  const os::control_message message = receive_message();
+  go_message go;
+  if (message.kind != control_kind::go || message.body().size() != sizeof go) ::_exit(exit_abandoned);
+  std::memcpy(&go, message.body().data(), sizeof go);
+  if (go.changes_umask) ::umask(go.umask);
 }
 
 void report_failure(mp::failure failure) noexcept {
@@ -114,6 +129,7 @@ int run_function(std::span<const std::byte> bytes, std::vector<unique_fd> fds) {
   me.method.store(m.method, std::memory_order_relaxed);
   me.children_named.store(0, std::memory_order_relaxed);
   if (const std::string problem = set_up_child(m, task.fds); !problem.empty()) refuse(problem);
+  if (m.go_follows) await_go();
   os::direct_crashes_to(me.control.get());
   // exit() in a child ends here, after the handlers that its own function added: static objects are the parent's copies
   // (or the fork server's), and their destructors may wait for threads that are not in this process.
@@ -132,6 +148,7 @@ void arm(int lifeline) {
 }  // namespace
 
 void enter_zygote_child(int control, int lifeline) {
+  ::prctl(PR_SET_NAME, "mp-waiting");  // until it is told its name
   this_self().generation = os::fork_generation();
   this_self().control = os::guarded_fd(unique_fd(control));
   arm(lifeline);

@@ -72,7 +72,6 @@ std::string set_up_child(start_message& m, std::vector<unique_fd>& fds) {
   for (int i = 0; i < 3; ++i)
     if (streams[i] && ::dup2(streams[i].get(), i) < 0) return problem("cannot connect its standard streams");
   if (m.environment) replace_environment(*m.environment);
-  if (m.umask) ::umask(*m.umask);
   // The group may have ended with its last member, or be in another session by now: then the child stays where it is.
   if (m.group) static_cast<void>(::setpgid(0, *m.group));
   if (m.ignores_interrupt) ::signal(SIGINT, SIG_IGN);

@@ -4,6 +4,7 @@
 
 #include "channel/io_thread.hpp"
 #include "mp/error.hpp"
+#include "os/code.hpp"
 #include "os/control.hpp"
 #include "os/crash.hpp"
 #include "os/lifeline.hpp"
@@ -93,6 +94,7 @@ void raise_descriptor_limit() {
   const auto answer = detail::encode_hello();
   os::send_control(requests, os::control_kind::hello, answer, {}, time_point::max());
   if (!difference.empty()) ::_exit(1);
+  os::note_modules();
   os::serve_zygote(requests, os::spawned_lifeline_fd, detail::enter_zygote_child);
 }
 

@@ -21,12 +21,26 @@ std::shared_ptr<mail> read_mail(incoming&& item) {
   auto m = std::make_shared<mail>();
   m->sender_token = d.number<std::uint64_t>();
   m->sender_pid = d.number<std::int32_t>();
-  if (d.flag()) {
+  const auto brings = d.number<std::uint8_t>();
+  mailbox_state& me = own_mailbox();
+  const std::pair who(m->sender_pid, m->sender_token);
+  if (brings & brings_address) {
     const address from = handle_codec<address>::decode(d);
-    mailbox_state& me = own_mailbox();
     const std::lock_guard lock(me.mutex);
     std::erase_if(me.known, [](const auto& entry) { return !entry.second->is_alive(); });
-    me.known[{m->sender_pid, m->sender_token}] = address_access::state(from);
+    me.known[who] = address_access::state(from);
+  }
+  if (brings & is_request) {
+    m->request = d.number<std::uint64_t>();
+    m->answer_type = d.number<std::uint64_t>();
+  }
+  if (brings & brings_answers) {
+    auto to = std::make_shared<const handle>(
+        handle::import_from(d, 0, "address", [](role r, const channel_options&) { return r == role::sender; }));
+    const std::lock_guard lock(me.mutex);
+    std::erase_if(me.answer_to,
+                  [](const auto& entry) { return os::start_time_of(entry.first.first) != entry.first.second; });
+    me.answer_to[who] = std::move(to);
   }
   m->types.resize(d.count(sizeof(std::uint64_t)));
   d.raw(m->types.data(), m->types.size() * sizeof(std::uint64_t));

@@ -162,6 +162,7 @@ void forget_address(pid_t pid) noexcept {
   mailbox_state& me = own_mailbox();
   const std::lock_guard lock(me.mutex);
   std::erase_if(me.known, [&](auto& entry) { return entry.first.first == pid; });
+  std::erase_if(me.answer_to, [&](auto& entry) { return entry.first.first == pid; });
 }
 
 void set_parent_address(packed_mailbox&& packed, pid_t parent) noexcept {

@@ -42,17 +42,30 @@ public:
   const handle& to() const noexcept { return to_; }
   /// True for the first caller, and again when the mailbox has another holder: its message brings our address along.
   bool introduce() noexcept {
-    const std::uint64_t now = std::uint64_t{to_.shared() ? to_.shared()->holder_changes() : 0} + 1;
+    const std::uint64_t now = present_holder();
     return introduced_.exchange(now) != now;
   }
   void forget_introduction() noexcept { introduced_.store(0); }
+  /// Does the present holder know where answers to our requests go?
+  bool knows_answers() const noexcept { return answers_told_.load() == present_holder(); }
+  void answers_told() noexcept { answers_told_.store(present_holder()); }
+  std::mutex& first_request() noexcept { return first_request_; }
 
 private:
+  std::uint64_t present_holder() const noexcept {
+    return std::uint64_t{to_.shared() ? to_.shared()->holder_changes() : 0} + 1;
+  }
+
   handle to_;  // a sender
   std::atomic<pid_t> pid_;
   std::atomic<std::uint64_t> start_time_;
-  std::atomic<std::uint64_t> introduced_{0};  // to the holder after so many changes less one; 0: to nobody
+  std::atomic<std::uint64_t> introduced_{0};  // to which present_holder; 0: to nobody
+  std::atomic<std::uint64_t> answers_told_{0};
+  std::mutex first_request_;
 };
+
+/// What a message brings besides its values.
+enum : std::uint8_t { brings_address = 1, is_request = 2, brings_answers = 4 };
 
 /// An address that this process learned from a message, by pid; null: none.
 std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time);
@@ -67,6 +80,7 @@ struct mailbox_state {
   bool known_outside = false;  // somebody may hold our address: the mailbox cannot be exchanged any more
   std::ptrdiff_t bound = usual_mailbox_bound;
   std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<address_state>> known;
+  std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<const handle>> answer_to;  // who has asked us
   packed_mailbox to_children, from_parent;
   pid_t parent = 0;
   std::shared_ptr<address_state> parent_state;

@@ -144,6 +144,10 @@ std::vector<std::shared_ptr<child>> all_children() {
 }
 
 void end_children() noexcept {
+  {
+    const std::lock_guard lock(the_table().mutex);
+    if (the_table().all.empty()) return;
+  }
   try {
     terminate_all(take_all([](const child& c) { return c.who().daemon; }));
     join_all(take_all([](const child& c) { return !c.who().daemon; }));

@@ -101,7 +101,6 @@ void set_differences(attempt& a, const surroundings& then, surroundings&& now) {
   m.limits.insert(m.limits.begin(), inherited.begin(), inherited.end());
   if (m.affinity.empty() && now.affinity != then.affinity) m.affinity = std::move(now.affinity);
   m.nice += now.nice - then.nice;
-  if (now.umask && now.umask != then.umask) m.umask = *now.umask;
   if (!m.group) m.group = now.group;  // the server leads its own
 }
 

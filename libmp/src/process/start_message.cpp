@@ -85,7 +85,6 @@ void walk(Archive archive, Message& m) {
   archive.field(m.parent_pid);
   archive.field(m.parent_name);
   archive.field(m.environment);
-  archive.field(m.umask);
   archive.field(m.group);
   archive.field(m.limits);
   archive.field(m.affinity);
@@ -95,6 +94,7 @@ void walk(Archive archive, Message& m) {
   archive.field(m.streams);
   archive.field(m.ignores_interrupt);
   archive.field(m.mailbox);
+  archive.field(m.go_follows);
   archive.field(m.call_follows);
 }
 

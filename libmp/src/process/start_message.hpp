@@ -36,7 +36,6 @@ struct start_message {
   std::string parent_name;
 
   std::optional<std::vector<std::string>> environment;
-  std::optional<std::uint32_t> umask;
   std::optional<std::int32_t> group;
   std::vector<limit_setting> limits;
   std::vector<std::byte> affinity;  // empty: as found
@@ -48,6 +47,7 @@ struct start_message {
 
   std::vector<std::byte> mailbox;  // the parent's address; its two descriptors come first
 
+  bool go_follows = false;    // the function must not run before `go`
   bool call_follows = false;  // the call is too large for this record and comes in one of its own
 };
 
@@ -59,6 +59,11 @@ struct decoded_start {
 };
 /// Throws error{undecodable}.
 decoded_start decode_start(std::span<const std::byte> bytes);
+
+/// What the parent says with `go`, once it knows that the child may run.
+struct go_message {
+  std::uint32_t changes_umask = 0, umask = 0;
+};
 
 /// The hello of both sides: protocol and builds.
 std::vector<std::byte> encode_hello(std::string_view refusal = {});

@@ -5,6 +5,7 @@
 
 #include "mp/error.hpp"
 #include "os/lifeline.hpp"
+#include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "os/socket.hpp"
 #include "os/spawn.hpp"
@@ -34,8 +35,9 @@ namespace {
 using os::control_kind;
 using os::control_status;
 
-// The server may be killed just when we ask, and so may the next one. More than three in a row is no accident.
-constexpr int max_zygotes = 3;
+// The server may be killed just when we ask, and so may the next one, and a child forked ahead. More in a row is no
+// accident.
+constexpr int max_zygotes = 4;
 
 started_child start_by_spawn(attempt& a) {
   auto [ours, theirs] = os::make_socket_pair();
@@ -127,31 +129,31 @@ struct fork_unsafe_server {
   int threads;
 };
 
-// Null: the fork server has vanished, or is no longer like us; the next one may do it.
-std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>& server) {
+// Our end of the control socket of a child that the fork server will fork now. Empty: it has vanished.
+unique_fd request_child(attempt& a, zygote_link& server) {
   auto [ours, theirs] = os::make_socket_pair();
   ours = os::above_stdio(std::move(ours));
-  if (const int problem = server->request(theirs.get(), a.until)) {
-    if (problem == ETIMEDOUT)
-      throw_error(errc::start_failed, quoted(a) + " did not start: the fork server (pid " +
-                                          std::to_string(server->pid()) + ") takes no requests; is it stopped?");
-    if (problem == EPIPE || problem == ECONNRESET || problem == ECONNREFUSED) return nullptr;
-    throw_system_error(errc::start_failed, quoted(a) + " did not start: no request to the fork server", problem);
-  }
-  theirs.reset();
+  const int problem = server.request(theirs.get(), a.until);
+  if (problem == 0) return std::move(ours);
+  if (problem == EPIPE || problem == ECONNRESET || problem == ECONNREFUSED) return {};
+  if (problem == ETIMEDOUT)
+    throw_error(errc::start_failed, quoted(a) + " did not start: the fork server (pid " + std::to_string(server.pid()) +
+                                        ") takes no requests; is it stopped?");
+  throw_system_error(errc::start_failed, quoted(a) + " did not start: no request to the fork server", problem);
+}
 
-  // While the server forks, we look at what has changed since it was started. The child gets its task only if the
-  // answer is: nothing that it could not change itself.
-  surroundings now = read_surroundings(true);
-  if (now.placement.empty() && !server->started_in().placement.empty())
-    throw_error(errc::out_of_resources, quoted(a) +
-                                            " did not start: /proc/self cannot be read to see whether the fork "
-                                            "server still fits (no descriptor left?)");
-  if (now.placement != server->started_in().placement) {
-    drop_zygote(server);
-    return nullptr;  // the child, if there is one already, finds its socket closed and ends
-  }
-  set_differences(a, server->started_in(), std::move(now));
+// Null: the fork server has vanished, or is no longer like us, or the child that it forked ahead is of no use; ask
+// again.
+std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>& server) {
+  unique_fd ours = server->take_ahead();
+  const bool ahead = static_cast<bool>(ours);
+  if (!ahead) ours = request_child(a, *server);
+  if (!ours) return nullptr;
+  // It wakes up while we look around.
+  if (ahead) os::send_control_now(ours.get(), control_kind::wake, nullptr, 0);
+
+  // While the child wakes up or is forked, we look at what has changed since the server was started.
+  set_differences(a, server->started_in(), read_surroundings(false));
 
   os::control_message answer;
   for (;;) {
@@ -173,6 +175,7 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
                                           std::to_string(server->pid()) + ") did not answer in time; is it stopped?");
   }
   if (answer.kind == control_kind::refused) {
+    if (ahead) return nullptr;  // true when it was asked, perhaps not now
     os::zygote_refusal why;
     if (answer.body().size() != sizeof why) throw_error(errc::start_failed, "the fork server's refusal is garbled");
     std::memcpy(&why, answer.body().data(), sizeof why);
@@ -184,8 +187,30 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
   if (answer.kind != control_kind::started || answer.fds.size() != 1 || answer.body().size() != sizeof started)
     return nullptr;
   std::memcpy(&started, answer.body().data(), sizeof started);
+  if (ahead && os::has_ended(answer.fds[0].get())) return nullptr;
   return std::make_shared<child>(child_identity{started.pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
                                  std::move(answer.fds[0]), std::move(ours), server);
+}
+
+// While the child sets itself up. It runs only if the answer is: nothing has changed that it could not change itself.
+// False: it must not run.
+bool let_go(attempt& a, child& c, const zygote_link& server) {
+  const surroundings& then = server.started_in();
+  surroundings now;
+  read_placement_into(now);
+  if (now.placement.empty() && !then.placement.empty())
+    throw_error(errc::out_of_resources, quoted(a) +
+                                            " did not start: /proc/self cannot be read to see whether the fork "
+                                            "server still fits (no descriptor left?)");
+  if (now.placement != then.placement) return false;
+  go_message go;
+  if (now.umask && now.umask != then.umask) go = {1, *now.umask};
+  const std::span<const std::byte> body(reinterpret_cast<const std::byte*>(&go), sizeof go);
+  const int problem = c.send(control_kind::go, body, {}, a.until);
+  // One that has ended says why in what it sent before.
+  if (problem != 0 && problem != EPIPE && problem != ECONNRESET)
+    fail(a, c, errc::start_failed, std::string("it cannot be told to run: ") + std::strerror(problem));
+  return true;
 }
 
 started_child start_by_zygote(attempt& a) {
@@ -213,7 +238,13 @@ started_child start_by_zygote(attempt& a) {
       if (server->is_gone()) drop_zygote(server);
       continue;
     }
+    a.message.go_follows = true;
     send_task(a, *c, true);
+    if (!let_go(a, *c, *server)) {
+      drop_zygote(server);
+      continue;  // the child finds its socket closed and ends
+    }
+    server->fork_ahead();
     take_captures(a, *c);
     return finish(a, std::move(c));
   }

@@ -22,6 +22,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace mp::detail {
 namespace {
@@ -110,6 +111,7 @@ zygote_link::zygote_link(pid_t pid, unique_fd pidfd, unique_fd requests, surroun
     : pid_(pid), pidfd_(std::move(pidfd)), requests_(std::move(requests)), started_in_(std::move(started_in)) {}
 
 zygote_link::~zygote_link() {
+  ahead_.reset();  // it ends with its socket
   if (!pidfd_ || !requests_) return;
   // It ends by itself when the socket closes. A stopped one would not, and its zombie would stay: so it is killed and
   // reaped. Nobody's child depends on it: every child holds its link.
@@ -129,11 +131,29 @@ int zygote_link::request(int control, time_point until) noexcept {
   }
 }
 
+void zygote_link::fork_ahead() noexcept {
+  try {
+    const std::lock_guard lock(ahead_mutex_);
+    // A program that starts one process needs no second.
+    if (ahead_ || !std::exchange(started_before_, true)) return;
+    auto [ours, theirs] = os::make_socket_pair();
+    ours = os::above_stdio(std::move(ours));
+    if (request(theirs.get(), time_point::min()) == 0) ahead_ = os::guarded_fd(std::move(ours));
+  } catch (const error&) {  // no descriptor for what nobody needs yet
+  }
+}
+
+unique_fd zygote_link::take_ahead() noexcept {
+  const std::lock_guard lock(ahead_mutex_);
+  return ahead_.release();
+}
+
 bool zygote_link::is_gone() const noexcept { return os::has_ended(pidfd_.get()); }
 
 void zygote_link::abandon() noexcept {
   pidfd_.abandon();
   requests_.abandon();
+  ahead_.abandon();
 }
 
 std::shared_ptr<zygote_link> current_zygote(time_point until) {

@@ -11,6 +11,7 @@
 #include "process/surroundings.hpp"
 
 #include <memory>
+#include <mutex>
 
 namespace mp::detail {
 
@@ -22,6 +23,12 @@ class zygote_link {
 public:
   zygote_link(pid_t pid, unique_fd pidfd, unique_fd requests, surroundings started_in);
   ~zygote_link();
+
+  /// Has a child forked before it is needed, from the second start on. A start takes it instead of asking: the fork is
+  /// then not in its way. Best effort; what goes wrong with it shows at the next start, which asks for itself.
+  void fork_ahead() noexcept;
+  /// Our end of its control socket, on which `started` waits or comes soon; empty: there is none.
+  unique_fd take_ahead() noexcept;
 
   /// Asks for a child whose control socket is `control`. 0 or errno; ETIMEDOUT: the server does not take requests.
   int request(int control, time_point until) noexcept;
@@ -36,6 +43,9 @@ private:
   const pid_t pid_;
   os::guarded_fd pidfd_, requests_;
   const surroundings started_in_;
+  std::mutex ahead_mutex_;  // guards the following
+  os::guarded_fd ahead_;
+  bool started_before_ = false;
 };
 
 /// The present fork server; started if there is none. Waits for its hello (and so for the preload function) until

@@ -3,7 +3,7 @@
 /// One message of a mailbox: several typed values in an envelope that says whose they are.
 /// Not for users: `address` and `mailbox` are their way in.
 ///
-/// Shape:    sender's token and pid, its address the first time, the types' hashes, then the values as the codec writes
+/// Shape:    sender's token and pid, its address the first time, what a request adds, the types' hashes, then the values as the codec writes
 ///           them. The types can be compared before anything is decoded.
 /// Copies:   one on send, one on receive.
 /// Threads:  values.                 Processes: the same build on both sides.
@@ -46,10 +46,18 @@ struct letter {
   const void* values = nullptr;
 };
 
+/// What a request adds to its message.
+struct question {
+  std::uint64_t number = 0;  // 0: it is none
+  std::uint64_t answer_type = 0;
+};
+
 /// A message that arrived.
 struct mail {
   std::uint64_t sender_token = 0;
   pid_t sender_pid = 0;
+  std::uint64_t request = 0;  // its number with who asks; 0: it is none
+  std::uint64_t answer_type = 0;
   std::vector<std::uint64_t> types;
   std::vector<std::byte> values;
   std::vector<unique_fd> fds;

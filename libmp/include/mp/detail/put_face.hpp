@@ -6,7 +6,9 @@
 /// Shape:    `Derived` gives `put_side()`, the handle to put into, and `noun`, its name in messages.
 /// Copies:   one, into the channel's memory: the item is never shared. A put that fails has taken nothing.
 /// Threads:  as the derived class.   Processes: as the derived class.
-/// Death:    a put throws closed when nobody is left who could get; peer_died if a pipe's receiver vanished.
+/// Death:    a put throws closed when nobody is left who could get; peer_died if a pipe's receiver vanished. A put that
+///           needs no system call may pass for a moment after that death, at most 256 of them in a row; what they
+///           put is lost with the receiver. A put that waits learns of it within 20 ms.
 /// Source:   doc/decisions/0006-channels.md.
 
 #include "mp/detail/async.hpp"

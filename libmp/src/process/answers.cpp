@@ -1,0 +1,76 @@
+// Answers to requests of other processes. Must never wait for who asked, and never throw at who answers.
+
+#include "mp/detail/request.hpp"
+#include "mp/error.hpp"
+#include "mp/remote_error.hpp"
+#include "process/mailbox_state.hpp"
+
+#include <string>
+
+namespace mp::detail {
+namespace {
+
+struct answer {
+  std::uint64_t number;
+  bool good;
+  void (*write)(const void*, encoder&);
+  const void* value;
+};
+
+std::shared_ptr<const handle> who_asked(const mail& asked) {
+  mailbox_state& me = own_mailbox();
+  const std::lock_guard lock(me.mutex);
+  const auto it = me.answer_to.find({asked.sender_pid, asked.sender_token});
+  return it == me.answer_to.end() ? nullptr : it->second;
+}
+
+}  // namespace
+
+template <>
+struct handle_codec<answer> {
+  [[maybe_unused]] static constexpr std::uint64_t hash = hash_text("mp::answer");
+  static void encode(encoder& e, const answer& a) {
+    e.number(a.number);
+    e.number(static_cast<std::uint8_t>(a.good));
+    a.write(a.value, e);
+  }
+};
+
+namespace {
+
+void send(const mail& asked, const answer& what) {
+  const auto to = who_asked(asked);
+  if (!to) return;
+  // Full of a gigabyte of answers, or gone: nobody takes this one.
+  static_cast<void>(
+      with_message(what, [&](const outgoing& out) { return to->shared()->put(role::sender, out, time_point::min()); }));
+}
+
+}  // namespace
+
+void send_failure(const mail& asked, std::exception_ptr why) noexcept {
+  try {
+    const auto bytes = encode_exception(std::move(why), {});
+    send(asked, {asked.request, false,
+                 [](const void* b, encoder& e) {
+                   const auto& all = *static_cast<const std::vector<std::byte>*>(b);
+                   e.raw(all.data(), all.size());
+                 },
+                 &bytes});
+  } catch (...) {
+    // No memory: who asked has a deadline.
+  }
+}
+
+void send_answer(const mail& asked, std::uint64_t type, std::string_view name, void (*write)(const void*, encoder&),
+                 const void* value) noexcept {
+  try {
+    if (type == asked.answer_type) return send(asked, {asked.request, true, write, value});
+    throw_error(errc::type_mismatch, "address::request: the handler's answer is of type " + std::string(name) +
+                                         ", another than the request's");
+  } catch (...) {
+    send_failure(asked, std::current_exception());
+  }
+}
+
+}  // namespace mp::detail
