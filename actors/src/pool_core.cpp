@@ -148,12 +148,7 @@ bool pool_core::cancel(pool_job& job) noexcept {
     return false;
   }
   job.stop_asked = true;
-  std::exception_ptr problem;
-  try {
-    problem = std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
-  } catch (...) {
-    problem = std::current_exception();
-  }
+  const std::exception_ptr problem = cancelled_before();
   unit_list mine;
   const auto is_mine = [&](pool_unit& u) { return u.job == &job; };
   for (auto& [priority, list] : backlog_) list.take_if(is_mine, mine);
@@ -214,7 +209,6 @@ void pool_core::terminate() noexcept {
   } catch (...) {
     problem = std::current_exception();
   }
-  cancelled_ += queued_;
   fail_queued(problem);
   const auto now = std::chrono::steady_clock::now();
   for (seat& s : seats_) {

@@ -76,10 +76,14 @@ void pool_core::install(std::unique_ptr<pool_lane> made) {
   s.starting = false;
   lane->state = pool_lane::life::running;
   // A weak one: the core must not live because a worker does.
-  lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
-    if (problem) return;
-    if (const auto self = weak.lock()) self->on_end(lane);
-  });
+  try {
+    lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
+      if (problem) return;
+      if (const auto self = weak.lock()) self->on_end(lane);
+    });
+  } catch (...) {
+    // The library is ending: whoever waits looks for its end.
+  }
   if (terminated_ || broken_ || !s.wanted) lane->must_go = true;
   if (lane->must_go) tell_to_leave(*lane);
   feed_lanes();
@@ -141,47 +145,59 @@ void pool_core::start_missing() noexcept {
 
 // Not locked; any thread. The first one to say so buries it.
 void pool_core::on_end(pool_lane* which) noexcept {
+  {
+    const locked lock(*this);
+    const bool mine = std::any_of(seats_.begin(), seats_.end(), [&](seat& s) { return s.lane.get() == which; });
+    if (!mine || which->state == pool_lane::life::ended) return;
+    which->state = pool_lane::life::ended;  // from here on it is ours alone
+    ++burials_;
+  }
+  // Reading its symbols may take long: not under the lock.
+  mp::post_mortem found;
+  try {
+    if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
+  } catch (...) {
+  }
   std::unique_ptr<pool_lane> gone;
-  const locked lock(*this);
-  for (seat& s : seats_)
-    if (s.lane.get() == which && which->state != pool_lane::life::ended) {
-      which->state = pool_lane::life::ended;
-      bury(*which);
-      gone = std::move(s.lane);
-      const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
-      const bool failed = counts_as_failure(in_task, gone->told_to_leave);
-      lane_used_[gone->index] = false;
-      if (gone->watch) {
-        // The I/O thread lets its descriptor go before the channel closes it.
-        try {
-          asio::post(io_executor(), [watch = gone->watch, keep = std::shared_ptr<pool_lane>(std::move(gone))] {
-            if (watch->is_open()) watch->release();
-          });
-        } catch (...) {
-        }
-      }
-      const auto number = static_cast<std::uint32_t>(&s - seats_.data());
-      changed_.notify_all();
-      news_ = true;
-      if (terminated_ || broken_ || !s.wanted) break;
-      if (failed && !budget_.spend(std::chrono::steady_clock::now())) {
+  {
+    const locked lock(*this);
+    seat& s = *std::find_if(seats_.begin(), seats_.end(), [&](seat& one) { return one.lane.get() == which; });
+    bury(*which, found);
+    gone = std::move(s.lane);
+    const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
+    const bool failed = counts_as_failure(in_task, gone->told_to_leave);
+    lane_used_[gone->index] = false;
+    news_ = true;
+    const auto number = static_cast<std::uint32_t>(&s - seats_.data());
+    if (!terminated_ && !broken_ && s.wanted) {
+      if (failed && !budget_.spend(std::chrono::steady_clock::now()))
         break_pool(broken_why_);
-      } else {
+      else
         start_later(number, failed);
-      }
-      break;
     }
-  leave_if_over();
+    leave_if_over();
+  }
+  // The I/O thread lets its descriptor go before the channel closes it.
+  const auto let_go = [self = shared_from_this()](pool_lane* lane) {
+    delete lane;
+    const locked lock(*self);
+    --self->burials_;
+    self->news_ = true;
+  };
+  std::shared_ptr<pool_lane> last(gone.release(), let_go);
+  if (!last->watch) return;
+  try {
+    asio::post(io_executor(), [keep = std::move(last)] {
+      if (keep->watch->is_open()) keep->watch->release();
+    });
+  } catch (...) {
+    // The library is ending, and so is what it watched.
+  }
 }
 
 // Locked.
-void pool_core::bury(pool_lane& lane) noexcept {
+void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
   collect_lane(lane);
-  mp::post_mortem found;
-  try {
-    if (auto known = process_hooks::post_mortem(lane.process)) found = std::move(*known);
-  } catch (...) {
-  }
   if (lane.kill && lane.killed) found.why = lane.kill->why;
   if (!found.failure.type_name.empty() && found.failure.type_name == "std::bad_alloc" && options_.limits.memory)
     found.why = death::memory_limit;
@@ -232,13 +248,17 @@ void pool_core::bury(pool_lane& lane) noexcept {
   lane.must_go = lane.must_go || in_task;
   // In their order, in front of what waits.
   unit_list reversed;
-  while (!again.empty()) reversed.push_front(again.pop_front());
+  while (!again.empty()) {
+    pool_unit* const u = again.pop_front();
+    if (!is_unwanted(*u))
+      reversed.push_front(u);
+    else
+      fail_unit(*u, cancelled_before());
+  }
   while (!reversed.empty()) enqueue_front(*reversed.pop_front());
   if (!lane.told_to_leave || !found.status.success()) ++deaths_;
-  if (lane.killed && lane.told_to_leave)
-    ends_.killed.push_back({lane.name, found.pid, found.status});
-  else
-    ends_.ended.push_back({lane.name, found.pid, found.status});
+  // Of the pool's own end, that is.
+  if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
   if (!in_task && !lane.told_to_leave) {
     broken_why_ = lane.name + " " + to_string(found.status);
     if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
@@ -261,7 +281,7 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
     death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
     if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
     const retry& r = retry_of(*u.job);
-    const casualty what = after_death(death_of.why, u.attempt + 1, r, u.job->stop_asked);
+    const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
     if (what == casualty::retry) {
       pool_unit* const next = split(u, item, 1);
       ++next->attempt;
@@ -314,6 +334,14 @@ void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
   }
 }
 
+std::exception_ptr pool_core::cancelled_before() noexcept {
+  try {
+    return std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 // Locked.
 void pool_core::break_pool(const std::string& why) noexcept {
   broken_ = true;
@@ -358,7 +386,7 @@ void pool_core::leave_if_over() noexcept {
 }
 
 bool pool_core::is_over() const noexcept {
-  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0 || starters_ != 0) return false;
+  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0 || starters_ != 0 || burials_ != 0) return false;
   return std::none_of(seats_.begin(), seats_.end(), [](const seat& s) { return s.lane != nullptr; });
 }
 

@@ -249,6 +249,7 @@ TEST_CASE("pool: an idle worker takes over what waits behind a long task", "[poo
   mp::pool p(2);
   p.map(same, numbers(2000), {.chunk = 1});  // now it knows that these are short, and prefetches
   auto busy = p.submit([](std::stop_token stop, int x) { return until_stopped(stop, x); }, 0);
+  wait_until_running(p);
   std::vector<mp::future<int>> all;
   for (int i = 0; i < 40; ++i) all.push_back(p.submit(same, i));
   for (int i = 0; i < 40; ++i) {
