@@ -52,7 +52,7 @@ int main(int argc, char** argv) {
 
   int good = 0, sum = 0;
   std::map<std::size_t, std::string> bad;
-  for (const auto& o : pool.outcomes(work, std::views::iota(0, 20), {.deadline = 500ms})) {
+  for (const auto& o : pool.outcomes(work, std::views::iota(0, 20), {.deadline = 2s})) {
     if (o) {
       ++good;
       sum += *o;
