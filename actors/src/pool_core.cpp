@@ -165,7 +165,8 @@ bool pool_core::cancel(pool_job& job) noexcept {
   for (seat& s : seats_) {
     if (!s.lane) continue;
     pool_lane& lane = *s.lane;
-    for (std::uint32_t n = lane.put; n != lane.got;) {
+    // What is failed or collected in between may move `got` beyond n.
+    for (std::uint32_t n = lane.put; static_cast<std::int32_t>(n - lane.got) > 0;) {
       pool_unit*& u = lane.at(--n);
       if (!u || u->job != &job) continue;
       if (lane.take_back(n)) {
