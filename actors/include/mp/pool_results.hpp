@@ -22,7 +22,9 @@
 
 namespace mp {
 
-/// What became of input number `index`: a value or an error.
+/// What became of input number `index`: a value or an error. Inputs are counted from 0, in the order in which they were
+/// read. An error is one of three: the task threw (`failure`), its worker died or was ended (`post_mortem`), or it never
+/// began (`code` alone: cancelled, deadline_exceeded, pool_broken ..).
 ///
 /// Threads:  a value.   Processes: process-bound.
 template <class R>
@@ -83,7 +85,11 @@ struct streamed<outcome<R>> {
 };
 }  // namespace detail
 
-/// A single-pass range of results. Must not outlive a borrowed input.
+/// A single-pass range of results: of an imap, which is read while it runs. Whoever takes a result also reads the input
+/// and collects for everybody who waits at the same pool; nothing happens while nobody asks, but what is under way goes on.
+/// Must not outlive a borrowed input, and may outlive its pool: then what had no answer ends with error{cancelled}.
+///
+/// Order:    as the call says. Each item comes once, as a result or as an error.
 ///
 /// Threads:  one thread at a time.   Processes: process-bound.
 template <class R>
@@ -121,7 +127,9 @@ public:
       return maybe<R>(detail::streamed<R>::take(std::move(*item)));
   }
 
-  /// `++it` never waits; `*it` throws the item's error.
+  /// `++it` never waits, `it == end` and `*it` do; `*it` throws the item's error, and `++it` goes on behind it.
+  ///
+  /// Threads:  one thread at a time.   Processes: process-bound.
   class iterator {
   public:
     using iterator_concept = std::input_iterator_tag;
