@@ -39,6 +39,17 @@
 namespace mp {
 /// Worker processes, and the tasks given to them.
 ///
+/// A task is any function, function pointer, captureless lambda or plain functor with its arguments; what it returns or
+/// throws comes back. Workers have a process group of their own, ignore SIGINT, read from /dev/null, and end with this
+/// process however it ends.
+///
+/// Whoever waits (get, map, join ..) works: it collects results for everybody and feeds the workers. So a program that
+/// waits needs no other thread; one that only submits is served by the library's I/O thread.
+///
+/// With a key (task_options) tasks run on the same worker, in order; without one they go to whoever is idle. Higher
+/// priorities go first among those that wait. A deadline or a cancellation first trips the task's stop token, if it has
+/// asked for one, and after the grace ends its worker, which is replaced.
+///
 /// Threads:  thread-safe but for move and destruction.   Processes: process-bound.
 class pool {
 public:
@@ -56,7 +67,8 @@ public:
     core_ = std::move(other.core_);
     return *this;
   }
-  /// Terminates, and joins: bounded. On the I/O thread it does not wait.
+  /// Terminates, and joins: bounded, because what does not end is killed. Futures stay valid: what had no answer has
+  /// error{cancelled} then. On the I/O thread it does not wait; the workers end all the same.
   ~pool() {
     if (core_) detail::abandon_pool(std::move(core_));
   }
@@ -190,7 +202,8 @@ public:
   /// Closes, waits at most `limit`, terminates what is left, and says who went how.
   /// Throws:   error{would_deadlock}.
   [[nodiscard]] verdict drain(duration limit) { return detail::drain_pool(open("pool::drain"), limit); }
-  /// More or fewer workers; those too many go after their present task.
+  /// More or fewer workers; those too many go after their present task, new ones come as they are started. Keys are
+  /// dealt out anew.
   /// Throws:   error{invalid_argument}, error{pool_closed}.
   void resize(std::ptrdiff_t workers) { detail::resize_pool(open("pool::resize"), workers); }
 

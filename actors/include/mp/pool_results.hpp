@@ -3,8 +3,13 @@
 /// What a pool's lazy calls give: results one by one, and outcomes that hold a result or an error.
 ///
 /// Model:    the iterator of Python's Pool.imap; different: an error does not end it, and it stops its producer.
+/// Copies:   results are decoded once, where they arrive or where they are taken.
 /// Threads:  one thread at a time.   Processes: process-bound.
+/// Life:     letting go of results stops reading and cancels what is under way.
+/// Death:    an item whose worker died is an error in its place; the others come.
 /// Source:   doc/decisions/0009-pools.md.
+///
+/// Example:  samples/05_crash.cpp
 
 #include "mp/detail/pool_stream.hpp"
 #include "mp/duration.hpp"
