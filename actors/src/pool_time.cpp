@@ -270,46 +270,4 @@ void pool_core::post_callback(std::function<void()> f) noexcept {
   }
 }
 
-// Locked.
-void pool_core::report_progress() noexcept {
-  for (seat& s : seats_) {
-    if (!s.lane) continue;
-    pool_lane& lane = *s.lane;
-    const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
-    const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
-    pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
-    if (!u || !u->job->options || !u->job->options->on_progress) continue;
-    try {
-      auto& last = said_[u];
-      if (last == counter) continue;
-      if (auto report = progress(*u)) {
-        last = counter;
-        callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
-      }
-    } catch (...) {
-    }
-  }
-}
-
-// Locked.
-std::optional<progress_report> pool_core::progress(pool_unit& u) {
-  if (u.lane < 0 || !seats_[static_cast<std::size_t>(u.lane)].lane) return std::nullopt;
-  pool_lane& lane = *seats_[static_cast<std::size_t>(u.lane)].lane;
-  const lane_page& page = *lane.page;
-  for (int i = 0; i < 100; ++i) {
-    const std::uint32_t before = page.said.load(std::memory_order_acquire);
-    if (before == 0) return std::nullopt;
-    if (before & 1) continue;
-    if (page.said_unit.load(std::memory_order_relaxed) != u.number || lane.at(u.number) != &u) return std::nullopt;
-    progress_report r;
-    r.done = page.said_done.load(std::memory_order_relaxed);
-    r.total = page.said_total.load(std::memory_order_relaxed);
-    const std::size_t n = std::min<std::size_t>(page.said_bytes.load(std::memory_order_relaxed), 255);
-    for (std::size_t k = 0; k < n; ++k) r.text += page.said_text[k].load(std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (page.said.load(std::memory_order_relaxed) == before) return r;
-  }
-  return std::nullopt;
-}
-
 }  // namespace mp::detail
