@@ -23,7 +23,7 @@ public:
   virtual void stop_by(time_point until, verdict& what) noexcept = 0;
 };
 
-enum class service_rank { pool, supervisor };
+enum class service_rank { pool, supervisor, node };
 
 /// Not owned: whoever dies is forgotten. The first one adds an at_exit hook that stops what is left at the orderly end.
 /// Throws: error{shut_down} after mp::shutdown.

@@ -19,7 +19,7 @@ PUBLIC = {
     "process": "core future remote_error detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
                "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/request detail/handlers "
                "detail/receive* detail/start*",
-    "actors": "mp pool pool_* this_task supervisor shutdown verdict restart_limits caf detail/pool*",
+    "actors": "mp pool pool_* this_task supervisor shutdown verdict restart_limits caf detail/caf_words detail/pool*",
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 SYSTEM_CALLS = r"(unistd|fcntl|signal|poll|sched|spawn|pthread|sys/(?!types)[\w]+|linux/\w+)\.h$"
@@ -69,7 +69,7 @@ def outside(path, floor, name):
     rank = FLOORS.index(floor)
     if name.startswith("caf/") and not path.startswith(("actors/", "tests/", "samples/", "bench/")):
         return "caf/ may stand in actors/ only"
-    if name.startswith("caf/") and path.startswith("actors/include/") and not path.endswith("/caf.hpp"):
+    if name.startswith("caf/") and path.startswith("actors/include/") and not path.endswith(("/caf.hpp", "/caf_words.hpp")):
         return "caf/ may stand in actors' sources and in mp/caf.hpp only"
     if name.startswith("boost/asio") and rank < FLOORS.index("channel"):
         return "Asio begins on the floor channel"

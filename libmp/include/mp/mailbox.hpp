@@ -93,6 +93,7 @@ struct mail_access {
     a.mail_ = std::move(m);
     return a;
   }
+  static const std::shared_ptr<detail::mail>& unwrap(const any_message& m) noexcept { return m.mail_; }
 };
 
 namespace detail {

@@ -5,6 +5,7 @@
 #include "mp/remote_error.hpp"
 #include "process/mailbox_state.hpp"
 
+#include <optional>
 #include <string>
 
 namespace mp::detail {
@@ -15,6 +16,7 @@ struct answer {
   bool good;
   void (*write)(const void*, encoder&);
   const void* value;
+  std::optional<std::uint64_t> listed{};  // the type, where the answer is a list of this one value
 };
 
 std::shared_ptr<const handle> who_asked(const mail& asked) {
@@ -32,6 +34,8 @@ struct handle_codec<answer> {
   static void encode(encoder& e, const answer& a) {
     e.number(a.number);
     e.number(static_cast<std::uint8_t>(a.good));
+    if (a.listed) e.number(std::uint64_t{*a.listed != 0});
+    if (a.listed && *a.listed != 0) e.number(*a.listed);
     a.write(a.value, e);
   }
 };
@@ -66,6 +70,7 @@ void send_answer(const mail& asked, std::uint64_t type, std::string_view name, v
                  const void* value) noexcept {
   try {
     if (type == asked.answer_type) return send(asked, {asked.request, true, write, value});
+    if (asked.answer_type == any_answer && write) return send(asked, {asked.request, true, write, value, type});
     throw_error(errc::type_mismatch, "address::request: the handler's answer is of type " + std::string(name) +
                                          ", another than the request's");
   } catch (...) {

@@ -37,6 +37,10 @@ constexpr std::uint64_t answer_type() noexcept {
     return type_hash<R>();
 }
 
+/// Wanted by who takes whatever comes: the answer is then a list, as in a letter: how many values, and for each the hash
+/// of its type before it.
+inline constexpr std::uint64_t any_answer = 1;
+
 /// A request that is under way, as the table of requests sees it.
 ///
 /// Threads:  thread-safe: one of the calls wins.   Processes: process-bound.
