@@ -15,7 +15,11 @@ namespace mp::detail {
 
 void pool_core::locked::release() noexcept {
   if (!lock_.owns_lock()) return;
-  pool_job* job = std::exchange(core_.finished_, nullptr);
+  pool_job* job = nullptr;  // in the order in which they were finished
+  for (pool_job* newest = std::exchange(core_.finished_, nullptr); newest;) {
+    pool_job* const older = std::exchange(newest->next_finished, job);
+    job = std::exchange(newest, older);
+  }
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock

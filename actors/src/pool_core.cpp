@@ -41,6 +41,8 @@ void pool_core::start() {
   {
     const locked lock(*this);
     self_ = shared_from_this();
+    // One that dies at once must not have others started in our place.
+    for (seat& s : seats_) s.starting = true;
   }
   try {
     for (std::uint32_t i = 0; i < seats_.size(); ++i) {
@@ -49,6 +51,10 @@ void pool_core::start() {
       install(std::move(lane));
     }
   } catch (...) {
+    {
+      const locked lock(*this);
+      for (seat& s : seats_) s.starting = false;
+    }
     terminate();
     static_cast<void>(join(time_point::max()));
     throw;

@@ -113,15 +113,19 @@ TEST_CASE("pool: however a task ends its worker, its future says so and the pool
 }
 
 TEST_CASE("pool: a crash is explained", "[pool][death]") {
-  mp::pool p(1);
-  const auto death = death_in([&] { return p.apply(end_worker, end::segv); });
-  CHECK(death.why == mp::death::signaled);
-  if (!address_sanitizer && !thread_sanitizer) CHECK_THAT(death.failure.backtrace, contains("end_worker"));
-  const auto words = death_in([&] {
-    p.apply(write_and_die);
-    return 0;
-  });
-  CHECK_THAT(words.failure.stderr_tail, contains("last words"));
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    const auto death = death_in([&] { return p.apply(end_worker, end::segv); });
+    CHECK(death.why == mp::death::signaled);
+    if (!address_sanitizer && !thread_sanitizer) CHECK_THAT(death.failure.backtrace, contains("end_worker"));
+    const auto words = death_in([&] {
+      p.apply(write_and_die);
+      return 0;
+    });
+    CHECK_THAT(words.failure.stderr_tail, contains("last words"));
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: an item that dies costs no other item, at any size of chunk", "[pool][death]") {
@@ -181,44 +185,52 @@ TEST_CASE("pool: the table of crashes: at each place of a task's way, by each me
 }
 
 TEST_CASE("pool: a task that had begun is not run again unless it says it may", "[pool][death]") {
-  const auto file = "/tmp/mp_pool_test." + std::to_string(::getpid());
+  const fd_ledger ledger;
   {
-    mp::pool p(2);
-    CHECK_ERRC(p.apply(count_and_die, file), worker_died);
-    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 1);
+    const auto file = "/tmp/mp_pool_test." + std::to_string(::getpid());
+    {
+      mp::pool p(2);
+      CHECK_ERRC(p.apply(count_and_die, file), worker_died);
+      CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 1);
 
-    const mp::task_options thrice{.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}};
-    try {
-      p.apply(thrice, count_and_die, file);
-      FAIL("it lived");
-    } catch (const mp::worker_died& e) {
-      CHECK(e.code() == mp::errc::task_poisoned);
-      REQUIRE(e.deaths().size() == 3);
-      for (int i = 0; i < 3; ++i) CHECK(e.deaths()[static_cast<std::size_t>(i)].attempt == i + 1);
+      const mp::task_options thrice{.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}};
+      try {
+        p.apply(thrice, count_and_die, file);
+        FAIL("it lived");
+      } catch (const mp::worker_died& e) {
+        CHECK(e.code() == mp::errc::task_poisoned);
+        REQUIRE(e.deaths().size() == 3);
+        for (int i = 0; i < 3; ++i) CHECK(e.deaths()[static_cast<std::size_t>(i)].attempt == i + 1);
+      }
+      CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 4);
+      CHECK(p.apply(thrice, dies_on_first_attempt, 5) == 7);
+      CHECK(p.stats().retried == 3);
+      REQUIRE(p.dead_letters().size() == 2);
+      CHECK(p.dead_letters()[1].deaths.size() == 3);
+      CHECK_ERRC(p.submit({.retry = {.attempts = 2}}, cube, 1), invalid_argument);
+      CHECK_ERRC(p.submit({.retry = {.attempts = 0}}, cube, 1), invalid_argument);
     }
-    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 4);
-    CHECK(p.apply(thrice, dies_on_first_attempt, 5) == 7);
-    CHECK(p.stats().retried == 3);
-    REQUIRE(p.dead_letters().size() == 2);
-    CHECK(p.dead_letters()[1].deaths.size() == 3);
-    CHECK_ERRC(p.submit({.retry = {.attempts = 2}}, cube, 1), invalid_argument);
-    CHECK_ERRC(p.submit({.retry = {.attempts = 0}}, cube, 1), invalid_argument);
+    ::unlink(file.c_str());
   }
-  ::unlink(file.c_str());
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: one poisoned task among many leaves the others alone", "[pool][death]") {
-  mp::pool p(2);
-  std::size_t good = 0, poisoned = 0;
-  for (auto& o : p.outcomes([](int x) { return x == 500 ? end_worker(end::kill) : x; }, numbers(1000),
-                            {.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}})) {
-    if (o)
-      ++good;
-    else
-      poisoned += o.code() == mp::errc::task_poisoned;
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::size_t good = 0, poisoned = 0;
+    for (auto& o : p.outcomes([](int x) { return x == 500 ? end_worker(end::kill) : x; }, numbers(1000),
+                              {.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}})) {
+      if (o)
+        ++good;
+      else
+        poisoned += o.code() == mp::errc::task_poisoned;
+    }
+    CHECK(good == 999);
+    CHECK(poisoned == 1);
   }
-  CHECK(good == 999);
-  CHECK(poisoned == 1);
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: killed from outside: idle workers are replaced, and work goes on", "[pool][death]") {
