@@ -108,7 +108,7 @@ TEST_CASE("caf: a mailbox as an actor answers requests, with spoken types and er
   {
     const auto face = mp::as_actor(system, server.address(), mp::speaks<parcel>{});
     CHECK(ask<int>(self, face, 20, 22).first == 42);
-    CHECK(ask<std::string>(self, face, std::vector<double>{1, 2, 3}).first == "three");
+    CHECK(ask<std::string>(self, face, std::vector<double>{1, 2, 3.5}).first == "three");
     const auto back = ask<parcel>(self, face, parcel{1, "x"}).first;
     REQUIRE(back);
     CHECK(back->weight == 2);
