@@ -27,11 +27,6 @@ template <class... T>
 void add(caf_words& all) {
   (all.push_back(caf_word_of<T>()), ...);
 }
-template <class... T>
-void add_vectors(caf_words& all) {
-  (all.push_back(caf_word_of<std::vector<T>>()), ...);
-}
-
 const caf_word* find(const caf_words& words, std::uint64_t hash) {
   const auto at = std::find_if(words.begin(), words.end(), [&](const caf_word& w) { return w.hash == hash; });
   return at == words.end() ? nullptr : &*at;
@@ -44,8 +39,10 @@ const caf_words& basic_caf_words() {
     caf_words w;
     add<bool, std::int8_t, std::uint8_t, std::int16_t, std::uint16_t, std::int32_t, std::uint32_t, std::int64_t,
         std::uint64_t, float, double, std::string, caf::atom_value>(w);
-    add_vectors<std::int8_t, std::uint8_t, std::int16_t, std::uint16_t, std::int32_t, std::uint32_t, std::int64_t,
-                std::uint64_t, float, double, std::string, caf::atom_value>(w);
+    // Spelled out: g++ writes the name of a vector made in a template in another way, and the name is hashed.
+    add<std::vector<std::int8_t>, std::vector<std::uint8_t>, std::vector<std::int16_t>, std::vector<std::uint16_t>,
+        std::vector<std::int32_t>, std::vector<std::uint32_t>, std::vector<std::int64_t>, std::vector<std::uint64_t>,
+        std::vector<float>, std::vector<double>, std::vector<std::string>, std::vector<caf::atom_value>>(w);
     return w;
   }();
   return all;

@@ -221,3 +221,15 @@ TEST_CASE("mailbox: async_receive completes with the next message", "[mailbox][u
   REQUIRE(next.wait_for(patience) == std::future_status::ready);
   CHECK(next.get().size() == 1);
 }
+
+TEST_CASE("mailbox: a child that takes a stop token does not miss what comes before its first receive",
+          "[mailbox][process]") {
+  for (int i = 0; i < 20; ++i) {
+    mp::process child{[](std::stop_token, mp::address to) { mp::receive([&](int n) { to.send(n + 1); }); },
+                      mp::mailbox{}.address()};
+    child.start();
+    child.send(i);
+    CHECK(std::get<0>(expect<int>()) == i + 1);
+    CHECK(child.join().success());
+  }
+}

@@ -134,10 +134,13 @@ mailbox_state& own_mailbox() {
   return *now;
 }
 
-void watch_for_parent() {
-  if (!this_self().is_child || own_mailbox().watching.exchange(true)) return;
+void expect_mailbox() {
   static std::once_flag registered;
   std::call_once(registered, [] { on_message_in_child(mailbox_kind, take_over); });
+}
+
+void watch_for_parent() {
+  if (!this_self().is_child || own_mailbox().watching.exchange(true)) return;
   watch_parent();
 }
 

@@ -25,6 +25,8 @@ struct packed_mailbox {
 
 /// For a start message: our own address, the same descriptors each time. Empty if there is no room for a mailbox.
 const packed_mailbox& packed_own_address() noexcept;
+/// In a child, before it reads its parent's messages: a mailbox may be among them.
+void expect_mailbox();
 /// In a child: what came with its start message.
 void set_parent_address(packed_mailbox&&, pid_t parent) noexcept;
 /// A child has ended: its address is of no use any more.

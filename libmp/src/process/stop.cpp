@@ -5,6 +5,7 @@
 #include "mp/detail/async.hpp"
 #include "mp/this_process.hpp"
 #include "os/control.hpp"
+#include "process/mailbox_link.hpp"
 #include "process/messages.hpp"
 #include "process/self.hpp"
 
@@ -67,6 +68,7 @@ void watch_parent() {
     const std::lock_guard lock(state().mutex);
     if (std::exchange(state().watching, true)) return;
   }
+  expect_mailbox();
   start_operation(std::make_shared<parent_watch>());
 }
 
