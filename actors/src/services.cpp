@@ -5,8 +5,8 @@
 #include "mp/error.hpp"
 #include "mp/this_process.hpp"
 
-#include <algorithm>
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -62,10 +62,12 @@ void stop_services(time_point until, verdict& what, bool for_good) noexcept {
     here.closed |= for_good;
     all.swap(here.all);
   }
-  std::reverse(all.begin(), all.end());
-  std::stable_sort(all.begin(), all.end(), [](const entry& a, const entry& b) { return a.rank < b.rank; });
-  for (const entry& e : all)
-    if (const auto one = e.one.lock()) one->stop_by(until, what);
+  // By rank, the youngest of each first.
+  std::map<decltype(entry::rank), std::vector<entry>> by_rank;
+  for (auto e = all.rbegin(); e != all.rend(); ++e) by_rank[e->rank].push_back(*e);
+  for (const auto& [rank, entries] : by_rank)
+    for (const entry& e : entries)
+      if (const auto one = e.one.lock()) one->stop_by(until, what);
 }
 
 }  // namespace mp::detail

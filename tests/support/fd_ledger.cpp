@@ -48,15 +48,15 @@ std::string state_of(pid_t pid) {
 // "socket:[123]" -> "socket": one may be exchanged for another, as the child that is forked ahead of the next start is.
 std::string kind_of(const std::string& what) { return what.substr(0, what.find(":[")); }
 
-// Descriptors of the kinds of which there is another number now.
-std::map<int, std::string> unbalanced(const std::map<int, std::string>& these,
-                                      const std::map<int, std::string>& others) {
+// Descriptors of the kinds of which there are more in these. Fewer are no leak: what an earlier test let go of may have
+// been on its way out when we began to count.
+std::map<int, std::string> surplus(const std::map<int, std::string>& these, const std::map<int, std::string>& others) {
   std::map<std::string, int> balance;
   for (const auto& [fd, what] : these) ++balance[kind_of(what)];
   for (const auto& [fd, what] : others) --balance[kind_of(what)];
   std::map<int, std::string> found;
   for (const auto& [fd, what] : these)
-    if (balance[kind_of(what)] != 0) found.emplace(fd, what);
+    if (balance[kind_of(what)] > 0) found.emplace(fd, what);
   return found;
 }
 
@@ -110,10 +110,7 @@ fd_ledger::fd_ledger() {
 std::string fd_ledger::difference() const {
   const holdings after = holdings::now();
   std::ostringstream out;
-  const auto come = unbalanced(after.descriptors, before_.descriptors);
-  const auto gone = unbalanced(before_.descriptors, after.descriptors);
-  list(out, "+ ", "descriptor", come, gone);
-  list(out, "- ", "descriptor", gone, come);
+  list(out, "+ ", "descriptor", surplus(after.descriptors, before_.descriptors), before_.descriptors);
   list(out, "+ ", "child", after.children, before_.children);
   list(out, "+ ", "memfd map", after.memfd_maps, before_.memfd_maps);
   list(out, "+ ", "thread", after.threads, before_.threads);

@@ -27,8 +27,7 @@ public:
 
   /// Is everything given back? Waits for a while, because some ends are tidied up by the library's own thread.
   bool clean() const;
-  /// What is there now and was not there before, and the other way round; one line each. Empty: nothing. Descriptors
-  /// are counted by kind.
+  /// What is there now and was not there before, one line each. Empty: nothing. Descriptors are counted by kind.
   std::string difference() const;
 
 private:

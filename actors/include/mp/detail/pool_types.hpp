@@ -21,8 +21,18 @@
 namespace mp {
 namespace detail {
 
+template <class F>
+concept not_task_options = !std::same_as<std::remove_cvref_t<F>, task_options>;
+
+// Of the overloads that take no options: some compilers look at a result before they look at what is required.
 template <class F, class... A>
-using task_result_t = typename result_of_call<F, A...>::type;
+struct task_result : result_of_call<F, A...> {};
+template <class F, class... A>
+requires(!not_task_options<F>) struct task_result<F, A...> {
+  using type = void;
+};
+template <class F, class... A>
+using task_result_t = typename task_result<F, A...>::type;
 template <class F, class Range>
 using item_result_t = task_result_t<F, std::ranges::range_reference_t<Range>>;
 template <class F, class Tuple>
@@ -43,8 +53,6 @@ struct vector_of<void> {
 };
 template <class R>
 using vector_of_t = typename vector_of<R>::type;
-template <class F>
-concept not_task_options = !std::same_as<std::remove_cvref_t<F>, task_options>;
 
 /// How many items a range has, if it tells.
 template <class Range>
