@@ -15,7 +15,11 @@ namespace mp::detail {
 
 void pool_core::locked::release() noexcept {
   if (!lock_.owns_lock()) return;
-  pool_job* job = std::exchange(core_.finished_, nullptr);
+  pool_job* job = nullptr;  // in the order in which they were finished
+  for (pool_job* newest = std::exchange(core_.finished_, nullptr); newest;) {
+    pool_job* const older = std::exchange(newest->next_finished, job);
+    job = std::exchange(newest, older);
+  }
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
@@ -91,8 +95,11 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
     if (rest_unread) {
       try {
         pool_unit* const left = split(*u, r.first + 1, u->count - r.first - 1);
-        enqueue_front(*left);
         u->count = u->resolved;
+        if (is_unwanted(*left))
+          fail_unit(*left, cancelled_before());
+        else
+          enqueue_front(*left);
       } catch (...) {
         while (u->resolved != u->count) fail_item(*u, u->resolved, std::current_exception());
       }
@@ -154,7 +161,7 @@ bool pool_core::collect() noexcept {
 
 bool pool_core::anything_to_collect() noexcept {
   for (seat& s : seats_)
-    if (s.lane && s.lane->has_results()) return true;
+    if (s.lane && s.lane->state != pool_lane::life::ended && s.lane->has_results()) return true;
   return false;
 }
 
@@ -226,7 +233,7 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
       chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), seats_.size());
       std::uint64_t may = UINT64_MAX;
       if (plan.window != 0) {
-        may = plan.window - std::min(plan.window, job.unresolved);
+        may = plan.window - std::min(plan.window, job.ahead());
         if (plan.chunk == 0)
           chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(plan.window / (2 * seats_.size()), 1, chunk));
       }
@@ -249,7 +256,7 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
                 if (in.job.unresolved == 0) return true;
                 if (in.dry) return false;
                 if (in.core.closed_ || in.core.broken_ || in.job.stop_asked) return true;
-                if (in.window != 0 && in.job.unresolved + in.chunk > in.window) return false;
+                if (in.window != 0 && in.job.ahead() + in.chunk > in.window) return false;
                 return !in.core.has_queued() && in.core.feed_room(1, 1, false) != 0;
               },
               &w, until))

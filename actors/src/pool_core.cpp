@@ -41,6 +41,8 @@ void pool_core::start() {
   {
     const locked lock(*this);
     self_ = shared_from_this();
+    // One that dies at once must not have others started in our place.
+    for (seat& s : seats_) s.starting = true;
   }
   try {
     for (std::uint32_t i = 0; i < seats_.size(); ++i) {
@@ -49,6 +51,10 @@ void pool_core::start() {
       install(std::move(lane));
     }
   } catch (...) {
+    {
+      const locked lock(*this);
+      for (seat& s : seats_) s.starting = false;
+    }
     terminate();
     static_cast<void>(join(time_point::max()));
     throw;
@@ -148,12 +154,7 @@ bool pool_core::cancel(pool_job& job) noexcept {
     return false;
   }
   job.stop_asked = true;
-  std::exception_ptr problem;
-  try {
-    problem = std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
-  } catch (...) {
-    problem = std::current_exception();
-  }
+  const std::exception_ptr problem = cancelled_before();
   unit_list mine;
   const auto is_mine = [&](pool_unit& u) { return u.job == &job; };
   for (auto& [priority, list] : backlog_) list.take_if(is_mine, mine);
@@ -170,7 +171,8 @@ bool pool_core::cancel(pool_job& job) noexcept {
   for (seat& s : seats_) {
     if (!s.lane) continue;
     pool_lane& lane = *s.lane;
-    for (std::uint32_t n = lane.put; n != lane.got;) {
+    // What is failed or collected in between may move `got` beyond n.
+    for (std::uint32_t n = lane.put; static_cast<std::int32_t>(n - lane.got) > 0;) {
       pool_unit*& u = lane.at(--n);
       if (!u || u->job != &job) continue;
       if (lane.take_back(n)) {
@@ -214,7 +216,6 @@ void pool_core::terminate() noexcept {
   } catch (...) {
     problem = std::current_exception();
   }
-  cancelled_ += queued_;
   fail_queued(problem);
   const auto now = std::chrono::steady_clock::now();
   for (seat& s : seats_) {
@@ -302,57 +303,6 @@ void pool_core::resize(std::ptrdiff_t workers) {
   start_missing();
   feed_lanes();
   want_tick();
-}
-
-// -- looks
-
-pool_stats pool_core::stats() {
-  const locked lock(*this);
-  collect();
-  pool_stats s;
-  s.done = done_;
-  s.failed = failed_;
-  s.cancelled = cancelled_;
-  s.retried = retried_;
-  s.worker_deaths = deaths_;
-  const auto count = [&](const pool_unit& u) {
-    s.queued += u.count - u.resolved;
-    return false;
-  };
-  unit_list none;
-  for (auto& [priority, list] : backlog_) list.take_if(count, none);
-  for (seat& one : seats_) one.keyed.take_if(count, none);
-  delayed_.take_if(count, none);
-  for (seat& one : seats_) {
-    if (!one.lane || one.lane->state == pool_lane::life::ended) continue;
-    pool_lane& lane = *one.lane;
-    worker_info w{lane.name, lane.process.pid(), 0, lane.tasks_done, 0};
-    for (std::uint32_t n = lane.got; n != lane.put; ++n) {
-      pool_unit* const u = lane.at(n);
-      if (!u) continue;
-      if (lane.is_started(n)) {
-        ++s.running;
-        s.queued += u->count - u->resolved - 1;
-        if (w.task == 0) w.task = u->id + u->resolved;
-      } else {
-        s.queued += u->count;
-      }
-    }
-    char path[32];
-    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
-    if (std::FILE* const file = std::fopen(path, "re")) {
-      unsigned long total = 0, resident = 0;
-      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2) w.memory = resident * 4096;
-      std::fclose(file);
-    }
-    s.workers.push_back(std::move(w));
-  }
-  return s;
-}
-
-std::vector<dead_letter> pool_core::letters() {
-  const locked lock(*this);
-  return {letters_.begin(), letters_.end()};
 }
 
 }  // namespace mp::detail

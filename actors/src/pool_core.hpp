@@ -165,12 +165,14 @@ private:
   void install(std::unique_ptr<pool_lane> lane);             // locked
   void start_later(std::uint32_t seat, bool failed) noexcept;
   void start_missing() noexcept;
-  void run_starter(std::uint32_t seat) noexcept;  // not locked
-  void on_end(pool_lane* lane) noexcept;          // not locked
-  void bury(pool_lane& lane) noexcept;            // locked
+  void run_starter(std::uint32_t seat) noexcept;                // not locked
+  void on_end(pool_lane* lane) noexcept;                        // not locked
+  void bury(pool_lane& lane, mp::post_mortem& found) noexcept;  // locked
   void casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;
   void break_pool(const std::string& why) noexcept;
   void fail_queued(const std::exception_ptr& problem) noexcept;
+  static std::exception_ptr cancelled_before() noexcept;
+  bool is_unwanted(const pool_unit& u) const noexcept { return u.job->stop_asked || terminated_ || broken_; }
   void leave_if_over() noexcept;
   void tell_to_leave(pool_lane& lane) noexcept;
   void look_for_ends() noexcept;  // not locked
@@ -210,6 +212,7 @@ private:
   pool_job* finished_ = nullptr;  // finish() is to be called
   std::vector<std::function<void()>> callbacks_;
   int starters_ = 0;
+  int burials_ = 0;  // lanes that ended and are not freed yet
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
   std::deque<dead_letter> letters_;
   verdict ends_;

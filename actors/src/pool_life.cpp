@@ -1,14 +1,12 @@
-// Lives of workers: started, ended, replaced. What a dead worker said last is read before anything is decided; then
-// each item is delivered, failed, or given to another, once.
+// Lives of workers: started, ended, replaced. Must start none under the lock or on the I/O thread, and must free a lane
+// only when nothing watches it any more.
 
 #include "pool_core.hpp"
 
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
-#include "mp/remote_error.hpp"
 #include "pool_policy.hpp"
 
-#include <poll.h>
 #include <algorithm>
 #include <string>
 #include <thread>
@@ -76,10 +74,14 @@ void pool_core::install(std::unique_ptr<pool_lane> made) {
   s.starting = false;
   lane->state = pool_lane::life::running;
   // A weak one: the core must not live because a worker does.
-  lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
-    if (problem) return;
-    if (const auto self = weak.lock()) self->on_end(lane);
-  });
+  try {
+    lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
+      if (problem) return;
+      if (const auto self = weak.lock()) self->on_end(lane);
+    });
+  } catch (...) {
+    // The library is ending: whoever waits looks for its end.
+  }
   if (terminated_ || broken_ || !s.wanted) lane->must_go = true;
   if (lane->must_go) tell_to_leave(*lane);
   feed_lanes();
@@ -141,152 +143,53 @@ void pool_core::start_missing() noexcept {
 
 // Not locked; any thread. The first one to say so buries it.
 void pool_core::on_end(pool_lane* which) noexcept {
-  std::unique_ptr<pool_lane> gone;
-  const locked lock(*this);
-  for (seat& s : seats_)
-    if (s.lane.get() == which && which->state != pool_lane::life::ended) {
-      which->state = pool_lane::life::ended;
-      bury(*which);
-      gone = std::move(s.lane);
-      const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
-      const bool failed = counts_as_failure(in_task, gone->told_to_leave);
-      lane_used_[gone->index] = false;
-      if (gone->watch) {
-        // The I/O thread lets its descriptor go before the channel closes it.
-        try {
-          asio::post(io_executor(), [watch = gone->watch, keep = std::shared_ptr<pool_lane>(std::move(gone))] {
-            if (watch->is_open()) watch->release();
-          });
-        } catch (...) {
-        }
-      }
-      const auto number = static_cast<std::uint32_t>(&s - seats_.data());
-      changed_.notify_all();
-      news_ = true;
-      if (terminated_ || broken_ || !s.wanted) break;
-      if (failed && !budget_.spend(std::chrono::steady_clock::now())) {
-        break_pool(broken_why_);
-      } else {
-        start_later(number, failed);
-      }
-      break;
-    }
-  leave_if_over();
-}
-
-// Locked.
-void pool_core::bury(pool_lane& lane) noexcept {
-  collect_lane(lane);
+  {
+    const locked lock(*this);
+    const bool mine = std::any_of(seats_.begin(), seats_.end(), [&](seat& s) { return s.lane.get() == which; });
+    if (!mine || which->state == pool_lane::life::ended) return;
+    which->state = pool_lane::life::ended;  // from here on it is ours alone
+    ++burials_;
+  }
+  // Reading its symbols may take long: not under the lock.
   mp::post_mortem found;
   try {
-    if (auto known = process_hooks::post_mortem(lane.process)) found = std::move(*known);
+    if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
   } catch (...) {
   }
-  if (lane.kill && lane.killed) found.why = lane.kill->why;
-  if (!found.failure.type_name.empty() && found.failure.type_name == "std::bad_alloc" && options_.limits.memory)
-    found.why = death::memory_limit;
-  bool in_task = false;
-  unit_list again;
-  for (std::uint32_t n = lane.got; n != lane.put; ++n) {
-    pool_unit* const u = std::exchange(lane.at(n), nullptr);
-    if (!u) continue;
-    u->lane = -1;
-    if (!lane.is_started(n)) {
-      again.push_back(u);
-      continue;
+  std::unique_ptr<pool_lane> gone;
+  {
+    const locked lock(*this);
+    seat& s = *std::find_if(seats_.begin(), seats_.end(), [&](seat& one) { return one.lane.get() == which; });
+    bury(*which, found);
+    gone = std::move(s.lane);
+    const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
+    const bool failed = counts_as_failure(in_task, gone->told_to_leave);
+    lane_used_[gone->index] = false;
+    news_ = true;
+    const auto number = static_cast<std::uint32_t>(&s - seats_.data());
+    if (!terminated_ && !broken_ && s.wanted) {
+      if (failed && !budget_.spend(std::chrono::steady_clock::now()))
+        break_pool(broken_why_);
+      else
+        start_later(number, failed);
     }
-    // What it has done lies in the pipe, which is empty now, or in the draft.
-    const std::uint32_t done = std::min(lane.page->done.load(std::memory_order_acquire), u->count);
-    const std::uint32_t begun = std::min(lane.page->started.load(std::memory_order_acquire), u->count);
-    if (const std::uint32_t first = u->resolved; done > first && u->count > 1) {
-      const std::size_t bytes = std::min<std::size_t>(lane.page->draft_used.load(std::memory_order_relaxed),
-                                                      draft_bytes - sizeof(result_record));
-      try {
-        u->job->accept(u->first + first, done - first, {lane.draft + sizeof(result_record), bytes}, {});
-        items_done(*u, done - first, true);
-      } catch (...) {
-        while (u->resolved != done) fail_item(*u, u->resolved, std::current_exception());
-      }
-      lane.tasks_done += done - first;
-    }
-    const std::uint32_t at = u->resolved;
-    if (at == u->count) {
-      finish_unit(*u);
-      continue;
-    }
-    try {
-      if (begun <= at) {  // between two items: nothing is lost
-        again.push_back(split(*u, at, u->count - at));
-      } else {
-        in_task = true;
-        if (at + 1 != u->count) again.push_back(split(*u, at + 1, u->count - at - 1));
-        casualty_of(lane, *u, at, found);
-      }
-      u->count = u->resolved;
-      finish_unit(*u);
-    } catch (...) {
-      fail_unit(*u, std::current_exception());
-    }
+    leave_if_over();
   }
-  lane.in_flight = 0;
-  lane.must_go = lane.must_go || in_task;
-  // In their order, in front of what waits.
-  unit_list reversed;
-  while (!again.empty()) reversed.push_front(again.pop_front());
-  while (!reversed.empty()) enqueue_front(*reversed.pop_front());
-  if (!lane.told_to_leave || !found.status.success()) ++deaths_;
-  if (lane.killed && lane.told_to_leave)
-    ends_.killed.push_back({lane.name, found.pid, found.status});
-  else
-    ends_.ended.push_back({lane.name, found.pid, found.status});
-  if (!in_task && !lane.told_to_leave) {
-    broken_why_ = lane.name + " " + to_string(found.status);
-    if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
-      broken_why_ += " in the initializer";
-    if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
-  }
-  if (options_.on_worker_exit) {
-    worker_exit e{lane.name, found, !terminated_ && !broken_ && !closed_ && seats_[lane.seat].wanted};
-    callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
-  }
-}
-
-// Locked. The item that its worker died in: retried, or failed with all that is known. The caller ends the unit.
-void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept {
+  // The I/O thread lets its descriptor go before the channel closes it.
+  const auto let_go = [self = shared_from_this()](pool_lane* lane) {
+    delete lane;
+    const locked lock(*self);
+    --self->burials_;
+    self->news_ = true;
+  };
+  std::shared_ptr<pool_lane> last(gone.release(), let_go);
+  if (!last->watch) return;
   try {
-    mp::post_mortem death_of = found;
-    death_of.task = u.id + item;
-    death_of.attempt = u.attempt + 1;
-    const auto& f = u.job->function;
-    death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
-    if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
-    const retry& r = retry_of(*u.job);
-    const casualty what = after_death(death_of.why, u.attempt + 1, r, u.job->stop_asked);
-    if (what == casualty::retry) {
-      pool_unit* const next = split(u, item, 1);
-      ++next->attempt;
-      next->more().deaths.push_back(std::move(death_of));
-      const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
-      next->more().not_before =
-          deadline_after(std::chrono::steady_clock::now(), pause_before(r.back_off, next->attempt, chance));
-      delayed_.push_back(next);
-      next->queued = true;
-      ++queued_;
-      ++retried_;
-      want_tick();
-      return;
-    }
-    std::vector<mp::post_mortem> deaths;
-    if (u.extras) deaths = u.extras->deaths;
-    deaths.push_back(std::move(death_of));
-    if (what == casualty::poison || what == casualty::died) {
-      letters_.push_back({u.id + item, deaths.back().function, deaths});
-      if (letters_.size() > 1000) letters_.pop_front();
-    }
-    if (what == casualty::cancelled) ++cancelled_;
-    fail_item(u, item, std::make_exception_ptr(worker_died(code_of(what), std::move(deaths))));
+    asio::post(io_executor(), [keep = std::move(last)] {
+      if (keep->watch->is_open()) keep->watch->release();
+    });
   } catch (...) {
-    fail_item(u, item, std::current_exception());
+    // The library is ending, and so is what it watched.
   }
 }
 
@@ -311,6 +214,14 @@ void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
     pool_unit* const u = all.pop_front();
     u->queued = false;
     fail_unit(*u, problem);
+  }
+}
+
+std::exception_ptr pool_core::cancelled_before() noexcept {
+  try {
+    return std::make_exception_ptr(error(errc::cancelled, "the task was cancelled before it began"));
+  } catch (...) {
+    return std::current_exception();
   }
 }
 
@@ -358,7 +269,7 @@ void pool_core::leave_if_over() noexcept {
 }
 
 bool pool_core::is_over() const noexcept {
-  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0 || starters_ != 0) return false;
+  if (!(closed_ || broken_ || terminated_) || outstanding_ != 0 || starters_ != 0 || burials_ != 0) return false;
   return std::none_of(seats_.begin(), seats_.end(), [](const seat& s) { return s.lane != nullptr; });
 }
 

@@ -144,27 +144,36 @@ void pool_core::watch_lanes() noexcept {
 
 // Locked.
 void pool_core::look_at_deadlines(time_point now) noexcept {
+  unit_list late;
   for (seat& s : seats_) {
-    if (!s.lane || s.lane->kill) continue;
+    if (!s.lane || s.lane->state == pool_lane::life::ended) continue;
     pool_lane& lane = *s.lane;
     for (std::uint32_t n = lane.got; n != lane.put; ++n) {
-      pool_unit* const u = lane.at(n);
+      pool_unit*& u = lane.at(n);
       if (!u) continue;
       const deadline& d = deadline_of(*u->job);
-      if (d.is_none() || !lane.is_started(n)) continue;
+      if (d.is_none()) continue;
+      const bool is_over = d.of_task() && *d.of_task() <= now;
+      if (is_over && lane.take_back(n)) {
+        --lane.in_flight;
+        u->lane = -1;
+        late.push_back(std::exchange(u, nullptr));
+        ++queued_;  // as those that wait
+        continue;
+      }
+      if (lane.kill || !lane.is_started(n)) continue;
       const std::uint32_t begun = lane.page->started.load(std::memory_order_acquire);
       const auto since = time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
+      // The words are of this unit and of one item only if they are the same when looked at again.
       if (begun == 0 || lane.page->unit.load(std::memory_order_relaxed) != n + 1 ||
           lane.page->started.load(std::memory_order_acquire) != begun ||
           lane.page->done.load(std::memory_order_acquire) == begun)
         continue;
-      if ((d.of_attempt() && deadline_after(since, *d.of_attempt()) <= now) || (d.of_task() && *d.of_task() <= now))
+      if (is_over || (d.of_attempt() && deadline_after(since, *d.of_attempt()) <= now))
         begin_kill(lane, n, begun - 1, death::deadline, now);
-      break;
     }
   }
   // Those that wait and whose moment is over.
-  unit_list late;
   const auto is_late = [&](pool_unit& u) {
     const auto& moment = deadline_of(*u.job).of_task();
     return moment && *moment <= now;
@@ -186,10 +195,10 @@ void pool_core::begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t 
                            time_point now) noexcept {
   pool_unit* const u = lane.at(number);
   if (!u || lane.kill) return;
-  const bool listens = u->job->function.kind->takes_stop;
+  const bool listens =
+      u->job->function.kind->takes_stop || lane.page->listening.load(std::memory_order_seq_cst) == number + 1;
   const duration grace = u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
   lane.kill = pending_kill{number, item, why, listens ? deadline_after(now, grace) : now};
-  // Whatever it is: this_task::stop_token may be asked for by a task that takes none.
   lane.page->stop_unit.store(number + 1, std::memory_order_seq_cst);
   lane.page->stop_bell.ring();
   if (!listens) carry_out(lane, now);
@@ -259,48 +268,6 @@ void pool_core::post_callback(std::function<void()> f) noexcept {
   } catch (...) {
     // The library is ending: nobody is left to call.
   }
-}
-
-// Locked.
-void pool_core::report_progress() noexcept {
-  for (seat& s : seats_) {
-    if (!s.lane) continue;
-    pool_lane& lane = *s.lane;
-    const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
-    const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
-    pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
-    if (!u || !u->job->options || !u->job->options->on_progress) continue;
-    try {
-      auto& last = said_[u];
-      if (last == counter) continue;
-      if (auto report = progress(*u)) {
-        last = counter;
-        callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
-      }
-    } catch (...) {
-    }
-  }
-}
-
-// Locked.
-std::optional<progress_report> pool_core::progress(pool_unit& u) {
-  if (u.lane < 0 || !seats_[static_cast<std::size_t>(u.lane)].lane) return std::nullopt;
-  pool_lane& lane = *seats_[static_cast<std::size_t>(u.lane)].lane;
-  const lane_page& page = *lane.page;
-  for (int i = 0; i < 100; ++i) {
-    const std::uint32_t before = page.said.load(std::memory_order_acquire);
-    if (before == 0) return std::nullopt;
-    if (before & 1) continue;
-    if (page.said_unit.load(std::memory_order_relaxed) != u.number || lane.at(u.number) != &u) return std::nullopt;
-    progress_report r;
-    r.done = page.said_done.load(std::memory_order_relaxed);
-    r.total = page.said_total.load(std::memory_order_relaxed);
-    const std::size_t n = std::min<std::size_t>(page.said_bytes.load(std::memory_order_relaxed), 255);
-    for (std::size_t k = 0; k < n; ++k) r.text += page.said_text[k].load(std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (page.said.load(std::memory_order_relaxed) == before) return r;
-  }
-  return std::nullopt;
 }
 
 }  // namespace mp::detail

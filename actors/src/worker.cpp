@@ -131,8 +131,9 @@ private:
     while (this->more()) {
       if (!f.problem) {
         std::string backtrace;
-        const auto problem = call_caught([](void* p) { run_code(p); }, this, backtrace);
+        auto problem = call_caught([](void* p) { run_code(p); }, this, backtrace);
         if (!problem) break;
+        if (where == phase::decoding) problem = as_undecodable(problem);
         fail(problem, std::move(backtrace));
       } else {
         page_.started.store(at + 1, std::memory_order_release);
@@ -147,15 +148,24 @@ private:
     if (timed) measure(now_ns() - before, record.count);
   }
 
+  // No handler in here: an exception is traced where it leaves, and one that is caught on its way forgets its place.
   static void run_code(void* p) {
     auto& self = *static_cast<worker*>(p);
+    self.current_->code(self);
+  }
+  static std::exception_ptr as_undecodable(const std::exception_ptr& problem) noexcept {
     try {
-      self.current_->code(self);
+      std::rethrow_exception(problem);
     } catch (const error&) {
-      throw;
+      return problem;
+    } catch (const pool_gone&) {
+      return problem;
     } catch (...) {
-      if (self.where != phase::decoding) throw;
-      rethrow_undecodable("the arguments of a task");
+      try {
+        rethrow_undecodable("the arguments of a task");
+      } catch (...) {
+        return std::current_exception();
+      }
     }
   }
 

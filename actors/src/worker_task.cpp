@@ -48,6 +48,7 @@ void worker_task::leave() noexcept {
 }
 
 std::stop_token worker_task::stop_token() {
+  page_.listening.store(number_ + 1, std::memory_order_seq_cst);
   const std::lock_guard lock(mutex_);
   if (!stop_) {
     stop_.emplace();

@@ -90,6 +90,23 @@ class Slides(unittest.TestCase):
                          every[:2] + ["the sender died; its process was killed by SIGKILL"])
         self.assertEqual(err, "")
 
+    def test_a_pool_maps_submits_and_reads_ahead(self):
+        self.assertEqual(run("04_pool"), ("1 8 27 64 125 216 \nsubmitted 1\n"
+                                          "the sum of the cubes from 1 to 101 is 26532801\n", ""))
+
+    def test_a_pool_outlives_what_its_tasks_do(self):
+        out, _ = run("05_crash")
+        lines = out.splitlines()
+        self.assertEqual(lines[0], "14 answers arrived, their sum is 1320; the rest:")
+        said = {int(line.split()[0]): " ".join(line.split()[1:]) for line in lines[1:]}
+        self.assertEqual(sorted(said), [3, 5, 8, 11, 14, 17])
+        self.assertIn("SIGSEGV", said[3])
+        self.assertEqual(said[5], "std::domain_error: there is no work for 5")
+        self.assertIn("its deadline was over", said[8])
+        self.assertIn("SIGKILL", said[11])
+        self.assertIn("bad_alloc", said[14])
+        self.assertEqual(said[17], "its worker exited with code 9")
+
 
 class Wordcount(unittest.TestCase):
     maxDiff = 2000

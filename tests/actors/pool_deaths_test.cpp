@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <atomic>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <ranges>
@@ -34,6 +35,10 @@ trap pass(trap t) {
 }
 pid_t parent_of_all = 0;
 
+int short_while(int x) {
+  for (int i = 0; i < 50000; ++i) asm volatile("");
+  return x;
+}
 int dies_on_first_attempt(int x) {
   if (mp::this_task::attempt() == 1) end_by(end::kill);
   return x + mp::this_task::attempt();
@@ -44,13 +49,13 @@ std::string count_and_die(std::string file) {
 }
 void fail_to_start() { throw std::runtime_error("no model file"); }
 int grows(int) {
-  std::vector<std::vector<char>> all;
-  for (;;) all.emplace_back(16 << 20, 'x');
+  std::vector<std::unique_ptr<char[]>> all;
+  for (;;) all.emplace_back(new char[64 << 20]);  // not touched: it is about address space
 }
 int recurse(int n) {
   volatile char block[4096];
   block[0] = static_cast<char>(n);
-  return recurse(n + 1) + block[0];
+  return n == -1 ? 0 : recurse(n + 1) + block[0];
 }
 void write_and_die() {
   std::fputs("last words\n", stderr);
@@ -108,15 +113,19 @@ TEST_CASE("pool: however a task ends its worker, its future says so and the pool
 }
 
 TEST_CASE("pool: a crash is explained", "[pool][death]") {
-  mp::pool p(1);
-  const auto death = death_in([&] { return p.apply(end_worker, end::segv); });
-  CHECK(death.why == mp::death::signaled);
-  if (!address_sanitizer && !thread_sanitizer) CHECK_THAT(death.failure.backtrace, contains("end_worker"));
-  const auto words = death_in([&] {
-    p.apply(write_and_die);
-    return 0;
-  });
-  CHECK_THAT(words.failure.stderr_tail, contains("last words"));
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    const auto death = death_in([&] { return p.apply(end_worker, end::segv); });
+    CHECK(death.why == mp::death::signaled);
+    if (!address_sanitizer && !thread_sanitizer) CHECK_THAT(death.failure.backtrace, contains("end_worker"));
+    const auto words = death_in([&] {
+      p.apply(write_and_die);
+      return 0;
+    });
+    CHECK_THAT(words.failure.stderr_tail, contains("last words"));
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: an item that dies costs no other item, at any size of chunk", "[pool][death]") {
@@ -176,44 +185,52 @@ TEST_CASE("pool: the table of crashes: at each place of a task's way, by each me
 }
 
 TEST_CASE("pool: a task that had begun is not run again unless it says it may", "[pool][death]") {
-  const auto file = "/tmp/mp_pool_test." + std::to_string(::getpid());
+  const fd_ledger ledger;
   {
-    mp::pool p(2);
-    CHECK_ERRC(p.apply(count_and_die, file), worker_died);
-    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 1);
+    const auto file = "/tmp/mp_pool_test." + std::to_string(::getpid());
+    {
+      mp::pool p(2);
+      CHECK_ERRC(p.apply(count_and_die, file), worker_died);
+      CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 1);
 
-    const mp::task_options thrice{.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}};
-    try {
-      p.apply(thrice, count_and_die, file);
-      FAIL("it lived");
-    } catch (const mp::worker_died& e) {
-      CHECK(e.code() == mp::errc::task_poisoned);
-      REQUIRE(e.deaths().size() == 3);
-      for (int i = 0; i < 3; ++i) CHECK(e.deaths()[static_cast<std::size_t>(i)].attempt == i + 1);
+      const mp::task_options thrice{.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}};
+      try {
+        p.apply(thrice, count_and_die, file);
+        FAIL("it lived");
+      } catch (const mp::worker_died& e) {
+        CHECK(e.code() == mp::errc::task_poisoned);
+        REQUIRE(e.deaths().size() == 3);
+        for (int i = 0; i < 3; ++i) CHECK(e.deaths()[static_cast<std::size_t>(i)].attempt == i + 1);
+      }
+      CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 4);
+      CHECK(p.apply(thrice, dies_on_first_attempt, 5) == 7);
+      CHECK(p.stats().retried == 3);
+      REQUIRE(p.dead_letters().size() == 2);
+      CHECK(p.dead_letters()[1].deaths.size() == 3);
+      CHECK_ERRC(p.submit({.retry = {.attempts = 2}}, cube, 1), invalid_argument);
+      CHECK_ERRC(p.submit({.retry = {.attempts = 0}}, cube, 1), invalid_argument);
     }
-    CHECK(std::ifstream(file).seekg(0, std::ios::end).tellg() == 4);
-    CHECK(p.apply(thrice, dies_on_first_attempt, 5) == 7);
-    CHECK(p.stats().retried == 3);
-    REQUIRE(p.dead_letters().size() == 2);
-    CHECK(p.dead_letters()[1].deaths.size() == 3);
-    CHECK_ERRC(p.submit({.retry = {.attempts = 2}}, cube, 1), invalid_argument);
-    CHECK_ERRC(p.submit({.retry = {.attempts = 0}}, cube, 1), invalid_argument);
+    ::unlink(file.c_str());
   }
-  ::unlink(file.c_str());
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: one poisoned task among many leaves the others alone", "[pool][death]") {
-  mp::pool p(2);
-  std::size_t good = 0, poisoned = 0;
-  for (auto& o : p.outcomes([](int x) { return x == 500 ? end_worker(end::kill) : x; }, numbers(1000),
-                            {.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}})) {
-    if (o)
-      ++good;
-    else
-      poisoned += o.code() == mp::errc::task_poisoned;
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::size_t good = 0, poisoned = 0;
+    for (auto& o : p.outcomes([](int x) { return x == 500 ? end_worker(end::kill) : x; }, numbers(1000),
+                              {.retry = {.attempts = 3, .back_off = {.first = 1ms}, .idempotent = true}})) {
+      if (o)
+        ++good;
+      else
+        poisoned += o.code() == mp::errc::task_poisoned;
+    }
+    CHECK(good == 999);
+    CHECK(poisoned == 1);
   }
-  CHECK(good == 999);
-  CHECK(poisoned == 1);
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: killed from outside: idle workers are replaced, and work goes on", "[pool][death]") {
@@ -248,7 +265,7 @@ TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][d
       unsigned next = 1;
       while (!over) {
         for (const auto& w : p.stats().workers)
-          if ((next = next * 1664525 + 1013904223) >> 31) ::kill(w.pid, SIGKILL);
+          if ((next = next * 1664525 + 1013904223) >> 30) ::kill(w.pid, SIGKILL);
         const auto before = p.stats().worker_deaths;
         eventually([&] { return over || p.stats().worker_deaths != before; }, 1s);
       }
@@ -256,7 +273,7 @@ TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][d
     std::size_t delivered = 0, died = 0;
     for (int round = 0; round < 10; ++round) {
       std::set<std::size_t> seen;
-      for (auto& o : p.outcomes(same, numbers(2000), {.chunk = 1 + round * 20})) {
+      for (auto& o : p.outcomes(short_while, numbers(2000), {.chunk = 1 + round * 20})) {
         CHECK(seen.insert(o.index).second);
         if (o) {
           ++delivered;
@@ -300,87 +317,6 @@ TEST_CASE("pool: limits: a task that eats memory or stack ends alone", "[pool][d
     mp::pool p({.workers = 1, .limits = {.memory = std::size_t{2} << 30, .stack = 1 << 20}});
     CHECK_THROWS_AS(p.apply(grows, 0), std::bad_alloc);
     CHECK(death_in([&] { return p.apply(recurse, 0); }).status.signal() == SIGSEGV);
-    CHECK(p.apply(cube, 3) == 27);
-  }
-  CHECK_CLEAN(ledger);
-}
-
-TEST_CASE("pool: a deadline stops a spinning task, and its neighbours do not notice", "[pool][death]") {
-  const fd_ledger ledger;
-  {
-    mp::pool p(2);
-    const pid_t neighbour = [&] {
-      auto bad = p.submit({.deadline = 50ms}, spin, 0);
-      wait_until_running(p);
-      const pid_t other = p.apply(who, 0);
-      const auto death = death_in([&] { return bad.get(); });
-      CHECK(death.why == mp::death::deadline);
-      CHECK(p.dead_letters().empty());
-      return other;
-    }();
-    std::set<pid_t> pids;
-    for (const pid_t w : p.broadcast(who, 0)) pids.insert(w);
-    CHECK(pids.contains(neighbour));
-    // One that listens ends in its own way, and that is its answer.
-    CHECK(p.apply({.deadline = 20ms, .grace = patience}, until_stopped, 4) == 4);
-    // One whose moment is over before it begins.
-    std::vector<mp::future<int>> busy;
-    for (int i = 0; i < 2; ++i) busy.push_back(p.submit(until_stopped, i));
-    wait_until_running(p, 2);
-    auto late = p.submit({.deadline = std::chrono::steady_clock::now() + 20ms}, cube, 1);
-    CHECK_ERRC(late.get(), deadline_exceeded);
-    for (auto& f : busy) f.cancel();
-    // Retried, because it may be.
-    const mp::task_options twice{.deadline = 30ms,
-                                 .retry = {.attempts = 2, .back_off = {.first = 1ms}, .idempotent = true}};
-    CHECK_ERRC(p.apply(twice, spin, 0), deadline_exceeded);
-    std::size_t good = 0, slow = 0;
-    for (auto& o : p.outcomes([](int x) { return x == 5 ? spin(x) : x; }, numbers(20), {.deadline = 100ms})) {
-      good += static_cast<bool>(o);
-      slow += o.code() == mp::errc::deadline_exceeded;
-    }
-    CHECK(good == 19);
-    CHECK(slow == 1);
-  }
-  CHECK_CLEAN(ledger);
-}
-
-TEST_CASE("pool: cancelling: queued ends at once, a listener in its own way, the deaf by force", "[pool][death]") {
-  const fd_ledger ledger;
-  {
-    mp::pool p(1);
-    auto running = p.submit({.grace = patience}, until_stopped, 7);
-    wait_until_running(p);
-    auto queued = p.submit(cube, 1);
-    CHECK(queued.cancel());
-    CHECK(queued.ready());
-    CHECK_ERRC(queued.get(), cancelled);
-    CHECK(running.cancel());
-    CHECK(running.get() == 7);
-    CHECK(p.stats().worker_deaths == 0);
-
-    auto deaf = p.submit(spin, 0);
-    wait_until_running(p);
-    CHECK(deaf.cancel());
-    try {
-      deaf.get();
-      FAIL("it answered");
-    } catch (const mp::worker_died& e) {
-      CHECK(e.code() == mp::errc::cancelled);
-      CHECK(e.post_mortem().why == mp::death::cancelled);
-    }
-    auto done = p.submit(cube, 2);
-    done.wait();
-    CHECK_FALSE(done.cancel());
-    CHECK(done.get() == 8);
-
-    std::stop_source stop;
-    auto hanging = std::thread([&] {
-      wait_until_running(p);
-      stop.request_stop();
-    });
-    CHECK_ERRC(p.map(hang, numbers(10), {.stop = stop.get_token()}), cancelled);
-    hanging.join();
     CHECK(p.apply(cube, 3) == 27);
   }
   CHECK_CLEAN(ledger);

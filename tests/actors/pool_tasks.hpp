@@ -28,8 +28,7 @@ inline std::string joined(const std::string& a, int b) { return a + std::to_stri
   for (;;) ::pause();
 }
 [[noreturn]] inline int spin(int) {
-  for (volatile int i = 0;; i = i + 1) {
-  }
+  for (;;) asm volatile("");
 }
 inline int until_stopped(std::stop_token stop, int x) {
   while (!stop.stop_requested()) std::this_thread::yield();

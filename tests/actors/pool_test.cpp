@@ -188,53 +188,62 @@ TEST_CASE("pool: imap reads and gives lazily, and may be left early", "[pool]") 
 }
 
 TEST_CASE("pool: outcomes hold errors as values", "[pool]") {
-  mp::pool p(2);
-  int good = 0;
-  for (auto& o : p.outcomes(sometimes_throws, numbers(20))) {
-    if (o) {
-      CHECK(*o == static_cast<int>(o.index));
-      ++good;
-    } else {
-      REQUIRE(o.failure());
-      CHECK(o.failure()->what == "no " + std::to_string(o.index));
-      CHECK_FALSE(o.post_mortem());
-      CHECK(o.code() == mp::errc::task_threw);
-      CHECK_THROWS_AS(std::move(o).value(), std::out_of_range);
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    int good = 0;
+    for (auto& o : p.outcomes(sometimes_throws, numbers(20))) {
+      if (o) {
+        CHECK(*o == static_cast<int>(o.index));
+        ++good;
+      } else {
+        REQUIRE(o.failure());
+        CHECK(o.failure()->what == "no " + std::to_string(o.index));
+        CHECK_FALSE(o.post_mortem());
+        CHECK(o.code() == mp::errc::task_threw);
+        CHECK_THROWS_AS(std::move(o).value(), std::out_of_range);
+      }
     }
+    CHECK(good == 18);
   }
-  CHECK(good == 18);
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: what a task throws arrives as the same type, and its worker lives", "[pool]") {
-  mp::pool p(1);
-  const pid_t worker = p.apply(who, 0);
-  CHECK_THROWS_AS(p.apply(sometimes_throws, 7), std::out_of_range);
-  try {
-    p.apply(sometimes_throws, 17);
-    FAIL("nothing was thrown");
-  } catch (const mp::remote_error& e) {
-    CHECK(e.failure().what == "no 17");
-    CHECK(e.worker() == "pool worker 1");
-    CHECK(e.attempt() == 1);
-    CHECK(e.task() != 0);
-    CHECK_THAT(e.failure().backtrace, contains("sometimes_throws"));
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    const pid_t worker = p.apply(who, 0);
+    CHECK_THROWS_AS(p.apply(sometimes_throws, 7), std::out_of_range);
+    try {
+      p.apply(sometimes_throws, 17);
+      FAIL("nothing was thrown");
+    } catch (const mp::remote_error& e) {
+      CHECK(e.failure().what == "no 17");
+      CHECK(e.worker() == "pool worker 1");
+      CHECK(e.attempt() == 1);
+      CHECK(e.task() != 0);
+      CHECK_THAT(e.failure().backtrace, contains("sometimes_throws"));
+    }
+    // No fail-fast: all items run, the first error by position is thrown.
+    try {
+      p.map(sometimes_throws, numbers(30));
+      FAIL("nothing was thrown");
+    } catch (const std::out_of_range& e) {
+      CHECK(std::string(e.what()) == "no 7");
+    }
+    CHECK(p.apply(who, 0) == worker);
+    CHECK(p.stats().worker_deaths == 0);
   }
-  // No fail-fast: all items run, the first error by position is thrown.
-  try {
-    p.map(sometimes_throws, numbers(30));
-    FAIL("nothing was thrown");
-  } catch (const std::out_of_range& e) {
-    CHECK(std::string(e.what()) == "no 7");
-  }
-  CHECK(p.apply(who, 0) == worker);
-  CHECK(p.stats().worker_deaths == 0);
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: an input that throws is an error once what was read has ended", "[pool]") {
   const fd_ledger ledger;
   {
     mp::pool p(2);
-    auto bad = numbers(20) | std::views::transform([](int v) {
+    const auto in = numbers(20);
+    auto bad = in | std::views::transform([](int v) {
                  if (v == 10) throw std::domain_error("input");
                  return v;
                });
@@ -251,9 +260,13 @@ TEST_CASE("pool: an input that throws is an error once what was read has ended",
 }
 
 TEST_CASE("pool: broadcast runs once on each worker", "[pool]") {
-  mp::pool p({.workers = 3, .name = "crew"});
-  auto names = p.broadcast(my_name);
-  CHECK(names == std::vector<std::string>{"crew worker 1", "crew worker 2", "crew worker 3"});
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 3, .name = "crew"});
+    auto names = p.broadcast(my_name);
+    CHECK(names == std::vector<std::string>{"crew worker 1", "crew worker 2", "crew worker 3"});
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: workers may have pools of their own", "[pool]") {
@@ -277,13 +290,17 @@ TEST_CASE("pool: forkserver and spawn mean the same", "[pool]") {
 }
 
 TEST_CASE("pool: a task knows itself", "[pool]") {
-  mp::pool p(1);
-  CHECK(mp::this_task::id() == 0);
-  CHECK(mp::this_task::attempt() == 1);
-  auto f = p.submit({.deadline = 1min, .key = "k"}, about_me);
-  const auto id = f.id();
-  CHECK(f.get() == std::to_string(id) + " 1 k 1");
-  CHECK_THAT(p.apply(about_me), mp_test::contains(" 1  0"));
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    CHECK(mp::this_task::id() == 0);
+    CHECK(mp::this_task::attempt() == 1);
+    auto f = p.submit({.deadline = 1min, .key = "k"}, about_me);
+    const auto id = f.id();
+    CHECK(f.get() == std::to_string(id) + " 1 k 1");
+    CHECK_THAT(p.apply(about_me), mp_test::contains(" 1  0"));
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pool: futures take continuations, tokens, and can be waited for together", "[pool]") {
@@ -306,15 +323,19 @@ TEST_CASE("pool: futures take continuations, tokens, and can be waited for toget
 }
 
 TEST_CASE("pool: many threads may submit and wait", "[pool]") {
-  mp::pool p(2);
-  std::vector<std::thread> threads;
-  std::atomic<int> good{0};
-  for (int t = 0; t < 4; ++t)
-    threads.emplace_back([&p, &good, t] {
-      for (int i = 0; i < 300; ++i)
-        if (p.apply(add, t, i) == t + i) ++good;
-      if (p.map(same, numbers(500)) == numbers(500)) ++good;
-    });
-  for (auto& t : threads) t.join();
-  CHECK(good == 4 * 301);
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::vector<std::thread> threads;
+    std::atomic<int> good{0};
+    for (int t = 0; t < 4; ++t)
+      threads.emplace_back([&p, &good, t] {
+        for (int i = 0; i < 300; ++i)
+          if (p.apply(add, t, i) == t + i) ++good;
+        if (p.map(same, numbers(500)) == numbers(500)) ++good;
+      });
+    for (auto& t : threads) t.join();
+    CHECK(good == 4 * 301);
+  }
+  CHECK_CLEAN(ledger);
 }

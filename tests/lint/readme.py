@@ -2,7 +2,7 @@
 
 A block ```cpp that holds main() is a program; a block ```text right after it is what it prints ("..." stands for any text).
 
-usage: readme.py LIBRARY    (libmp.a of this build)
+usage: readme.py LIBRARY...    (libmp-actors.a and libmp.a of this build, in the linker's order)
 """
 import os
 import re
@@ -28,13 +28,13 @@ def programs(text):
     return found
 
 
-def check_program(code, expected, library):
+def check_program(code, expected, libraries):
     with tempfile.TemporaryDirectory(prefix="libmp-readme-") as temp:
         source, binary = os.path.join(temp, "program.cpp"), os.path.join(temp, "program")
         with open(source, "w", encoding="utf-8") as file:
             file.write(code)
         command = ["g++", "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-DBOOST_ASIO_SEPARATE_COMPILATION", "-I", common.TOP + "/libmp/include",
-                   "-I", common.TOP + "/actors/include", source, library, "-pthread", "-o", binary]
+                   "-I", common.TOP + "/actors/include", source, *libraries, "-lcaf_core", "-pthread", "-o", binary]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             return ["does not compile:\n" + done.stdout[:3000]]
@@ -52,17 +52,17 @@ def check_program(code, expected, library):
 
 
 def main():
-    library = sys.argv[1]
+    libraries = sys.argv[1:]
     checks = common.Checks("documents")
     pages = {p: t for p, t in common.project_files(".md", under=()).items() if "```cpp" in t}
     checks.run("README.md has a program", lambda: [] if programs(pages.get("README.md", "")) else ["there is none"])
     for path, text in pages.items():
         for number, (code, expected) in enumerate(programs(text), 1):
             checks.run("program %d of %s compiles and says what stands there" % (number, path),
-                       lambda code=code, expected=expected: check_program(code, expected, library))
-    checks.run("a program that does not compile is caught", lambda: [] if check_program("int main() { return x; }", None, library) else ["it passes"])
+                       lambda code=code, expected=expected: check_program(code, expected, libraries))
+    checks.run("a program that does not compile is caught", lambda: [] if check_program("int main() { return x; }", None, libraries) else ["it passes"])
     checks.run("a program that says something else is caught",
-               lambda: [] if check_program('#include <cstdio>\nint main() { std::puts("a"); }', "b\n", library) else ["it passes"])
+               lambda: [] if check_program('#include <cstdio>\nint main() { std::puts("a"); }', "b\n", libraries) else ["it passes"])
     return checks.done()
 
 

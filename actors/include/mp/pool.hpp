@@ -15,8 +15,10 @@
 /// Example:  samples/04_pool.cpp
 
 #include "mp/detail/pool_face.hpp"
+#include "mp/detail/pool_feed.hpp"
 #include "mp/detail/pool_states.hpp"
 #include "mp/detail/pool_stream.hpp"
+#include "mp/detail/pool_types.hpp"
 #include "mp/future.hpp"
 #include "mp/pool_options.hpp"
 #include "mp/pool_results.hpp"
@@ -35,74 +37,18 @@
 #include <vector>
 
 namespace mp {
-namespace detail {
-
-template <class F, class... A>
-using task_result_t = typename result_of_call<F, A...>::type;
-template <class F, class Range>
-using item_result_t = task_result_t<F, std::ranges::range_reference_t<Range>>;
-template <class F, class Tuple>
-struct star_result;
-template <class F, template <class...> class Tuple, class... A>
-struct star_result<F, Tuple<A...>> {
-  using type = task_result_t<F, const A&...>;
-};
-template <class F, class Range>
-using star_result_t = typename star_result<F, std::remove_cvref_t<std::ranges::range_reference_t<Range>>>::type;
-template <class R>
-struct vector_of {
-  using type = std::vector<R>;
-};
-template <>
-struct vector_of<void> {
-  using type = void;
-};
-template <class R>
-using vector_of_t = typename vector_of<R>::type;
-template <class F>
-concept not_task_options = !std::same_as<std::remove_cvref_t<F>, task_options>;
-
-/// How many items a range has, if it tells.
-template <class Range>
-std::uint64_t size_of(Range& in) {
-  if constexpr (std::ranges::sized_range<Range>)
-    return static_cast<std::uint64_t>(std::ranges::size(in));
-  else
-    return UINT64_MAX;
-}
-
-/// A map under way on the calling thread: trips its cancellation, draws its line of progress.
-///
-/// Threads:  thread-bound.   Processes: process-bound.
-class map_watch {
-public:
-  map_watch(pool_core& core, pool_job& job, const map_options& options, std::uint64_t total);
-  map_watch(const map_watch&) = delete;
-  map_watch& operator=(const map_watch&) = delete;
-  ~map_watch();
-  /// Feeds and collects until everything has its answer.
-  void run(pool_feeder& feeder, const feed_plan& plan);
-
-private:
-  void draw(bool last) noexcept;
-
-  struct stopper;
-  pool_core& core_;
-  pool_job& job_;
-  std::unique_ptr<stopper> stopper_;
-  const std::uint64_t total_;
-  const bool draws_;
-  pool_feeder* feeder_ = nullptr;
-  time_point began_{};
-};
-
-/// Throws: error{invalid_argument}.
-feed_plan plan_for(const map_options& options, std::ptrdiff_t workers, bool lazy);
-std::unique_ptr<const task_options> options_for(const map_options& options);
-
-}  // namespace detail
-
 /// Worker processes, and the tasks given to them.
+///
+/// A task is any function, function pointer, captureless lambda or plain functor with its arguments; what it returns or
+/// throws comes back. Workers have a process group of their own, ignore SIGINT, read from /dev/null, and end with this
+/// process however it ends.
+///
+/// Whoever waits (get, map, join ..) works: it collects results for everybody and feeds the workers. So a program that
+/// waits needs no other thread; one that only submits is served by the library's I/O thread.
+///
+/// With a key (task_options) tasks run on the same worker, in order; without one they go to whoever is idle. Higher
+/// priorities go first among those that wait. A deadline or a cancellation first trips the task's stop token, if it has
+/// asked for one, and after the grace ends its worker, which is replaced.
 ///
 /// Threads:  thread-safe but for move and destruction.   Processes: process-bound.
 class pool {
@@ -121,7 +67,8 @@ public:
     core_ = std::move(other.core_);
     return *this;
   }
-  /// Terminates, and joins: bounded. On the I/O thread it does not wait.
+  /// Terminates, and joins: bounded, because what does not end is killed. Futures stay valid: what had no answer has
+  /// error{cancelled} then. On the I/O thread it does not wait; the workers end all the same.
   ~pool() {
     if (core_) detail::abandon_pool(std::move(core_));
   }
@@ -255,7 +202,8 @@ public:
   /// Closes, waits at most `limit`, terminates what is left, and says who went how.
   /// Throws:   error{would_deadlock}.
   [[nodiscard]] verdict drain(duration limit) { return detail::drain_pool(open("pool::drain"), limit); }
-  /// More or fewer workers; those too many go after their present task.
+  /// More or fewer workers; those too many go after their present task, new ones come as they are started. Keys are
+  /// dealt out anew.
   /// Throws:   error{invalid_argument}, error{pool_closed}.
   void resize(std::ptrdiff_t workers) { detail::resize_pool(open("pool::resize"), workers); }
 

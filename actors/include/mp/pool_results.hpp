@@ -3,8 +3,13 @@
 /// What a pool's lazy calls give: results one by one, and outcomes that hold a result or an error.
 ///
 /// Model:    the iterator of Python's Pool.imap; different: an error does not end it, and it stops its producer.
+/// Copies:   results are decoded once, where they arrive or where they are taken.
 /// Threads:  one thread at a time.   Processes: process-bound.
+/// Life:     letting go of results stops reading and cancels what is under way.
+/// Death:    an item whose worker died is an error in its place; the others come.
 /// Source:   doc/decisions/0009-pools.md.
+///
+/// Example:  samples/05_crash.cpp
 
 #include "mp/detail/pool_stream.hpp"
 #include "mp/duration.hpp"
@@ -22,7 +27,9 @@
 
 namespace mp {
 
-/// What became of input number `index`: a value or an error.
+/// What became of input number `index`: a value or an error. Inputs are counted from 0, in the order in which they were
+/// read. An error is one of three: the task threw (`failure`), its worker died or was ended (`post_mortem`), or it never
+/// began (`code` alone: cancelled, deadline_exceeded, pool_broken ..).
 ///
 /// Threads:  a value.   Processes: process-bound.
 template <class R>
@@ -83,7 +90,11 @@ struct streamed<outcome<R>> {
 };
 }  // namespace detail
 
-/// A single-pass range of results. Must not outlive a borrowed input.
+/// A single-pass range of results: of an imap, which is read while it runs. Whoever takes a result also reads the input
+/// and collects for everybody who waits at the same pool; nothing happens while nobody asks, but what is under way goes on.
+/// Must not outlive a borrowed input, and may outlive its pool: then what had no answer ends with error{cancelled}.
+///
+/// Order:    as the call says. Each item comes once, as a result or as an error.
 ///
 /// Threads:  one thread at a time.   Processes: process-bound.
 template <class R>
@@ -121,7 +132,9 @@ public:
       return maybe<R>(detail::streamed<R>::take(std::move(*item)));
   }
 
-  /// `++it` never waits; `*it` throws the item's error.
+  /// `++it` never waits, `it == end` and `*it` do; `*it` throws the item's error, and `++it` goes on behind it.
+  ///
+  /// Threads:  one thread at a time.   Processes: process-bound.
   class iterator {
   public:
     using iterator_concept = std::input_iterator_tag;

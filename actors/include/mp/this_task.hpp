@@ -31,6 +31,7 @@ std::stop_token stop_token();
 std::optional<time_point> deadline() noexcept;
 /// Says how far it is: future::progress and task_options::on_progress show it. The first 255 bytes of `text` count.
 /// Never waits.
+/// Throws:   nothing.
 void progress(std::uint64_t done, std::uint64_t total, std::string_view text = {}) noexcept;
 
 }  // namespace mp::this_task

@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 
 namespace mp::detail {
@@ -259,7 +260,13 @@ bool send_request(const std::shared_ptr<address_state>& to, const letter& what, 
     if (!std::exchange(t.listening, true)) start_operation(std::make_shared<listen_operation>());
   }
   try {
-    if (send_mail(to, what, time_point::min(), "address::request", {number, answer_type})) return true;
+    // Another thread or process may be putting: its turn takes less than a microsecond, and is no full mailbox.
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+    do {
+      if (send_mail(to, what, time_point::min(), "address::request", {number, answer_type})) return true;
+      if (to->to().shared()->full()) break;
+      std::this_thread::yield();
+    } while (std::chrono::steady_clock::now() < patience);
     return fail(problem(errc::overloaded, "address::request: the mailbox of process " + std::to_string(whom.first) +
                                               " is full; nothing was sent"));
   } catch (const error& e) {

@@ -122,6 +122,8 @@ public:
   /// Locked. Something of it was resolved; `left` items of what was submitted have no answer yet. True: finish() is to
   /// be called.
   virtual bool progressed(std::uint64_t left) noexcept = 0;
+  /// Locked. How many items were read and not taken by whoever consumes the answers.
+  virtual std::uint64_t ahead() const noexcept { return unresolved; }
   /// Without the lock, once: the answer is complete.
   virtual void finish() noexcept = 0;
 

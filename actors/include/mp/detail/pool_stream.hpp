@@ -99,6 +99,11 @@ public:
   void recycle(pool_unit* u) noexcept override { delete u; }
   bool progressed(std::uint64_t) noexcept override { return false; }
   void finish() noexcept override {}
+  std::uint64_t ahead() const noexcept override {
+    std::uint64_t there = 0;
+    for (const auto& item : ready_) there += item.is_there;
+    return unresolved + there;
+  }
 
 private:
   struct canceller {

@@ -1,0 +1,186 @@
+#pragma once
+/// @file
+/// How arguments get into units: of one task, and of the items of a range that is read as it is needed.
+/// Not for users: `pool` is their way in.
+///
+/// Copies:   once, from the caller's objects into the unit's bytes.
+/// Threads:  thread-bound (the caller's).   Processes: process-bound.
+/// Source:   doc/decisions/0009-pools.md.
+
+#include "mp/detail/pool_face.hpp"
+#include "mp/detail/pool_job.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <ranges>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace mp::detail {
+
+/// Writes into a unit, behind what is there; true: descriptors came along.
+template <class Write>
+bool append_to(pool_unit& u, Write write) {
+  const std::size_t before = u.bytes.size();
+  encoder e(u.bytes.room().subspan(before));
+  write(e);
+  auto fds = std::move(e.attachments());
+  if (e.overflowed()) {
+    u.bytes.reserve(std::max(before + e.size(), 2 * before));
+    encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
+    write(second);
+    fds = std::move(second.attachments());
+    if (second.overflowed()) throw_error(errc::unencodable, "an argument changed while it was encoded");
+    u.bytes.set_size(before + second.size());
+  } else {
+    u.bytes.set_size(before + e.size());
+  }
+  if (fds.empty()) return false;
+  for (auto& fd : fds) u.more().fds.push_back(std::move(fd));
+  return true;
+}
+
+/// Writes items of a range into units. `Star`: an item is a tuple of arguments.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+template <bool Star, class F, class It, class End, class State>
+class range_feeder : public pool_feeder {
+  using reference = std::iter_reference_t<It>;
+
+  template <class... A>
+  struct maker_for {
+    using type = unit_maker_for<F, A...>;
+  };
+  template <class Tuple>
+  struct star_maker;
+  template <template <class...> class Tuple, class... A>
+  struct star_maker<Tuple<A...>> : maker_for<const A&...> {};
+  template <bool, class Item>
+  struct pick : maker_for<Item> {};
+  template <class Item>
+  struct pick<true, Item> : star_maker<std::remove_cvref_t<Item>> {};
+
+public:
+  using maker = typename pick<Star, reference>::type;
+
+  /// The sentences for what cannot be a task; a null pointer.
+  static void check(const F& f) {
+    if constexpr (Star)
+      check_star(f, static_cast<std::remove_cvref_t<reference>*>(nullptr));
+    else
+      check_task<const F&, reference>(f);
+  }
+  range_feeder(State& state, const F& f, It begin, End end, std::uint64_t left)
+      : state_(state), f_(f), at_(std::move(begin)), end_(std::move(end)), left_(left) {}
+
+  pool_unit* next(std::uint32_t most) override {
+    if (over_) return nullptr;
+    try {
+      if (at_ == end_) return nullptr;
+    } catch (...) {
+      over_ = true;
+      problem_ = std::current_exception();
+      return nullptr;
+    }
+    pool_unit* const u = state_.fresh_unit();
+    try {
+      begin_unit(*state_.core(), state_, *u);
+      append_to(*u, [&](encoder& e) { maker::write_state(e, f_); });
+      u->prefix = static_cast<std::uint32_t>(u->bytes.size());
+      // Items with descriptors cannot be told apart in a unit: one each.
+      for (; u->count != most && !(at_ == end_); ++at_) {
+        bool attached;
+        if constexpr (Star)
+          attached = std::apply([&](auto&&... a) { return add(*u, std::forward<decltype(a)>(a)...); }, *at_);
+        else
+          attached = add(*u, *at_);
+        ++u->count;
+        if (left_ != UINT64_MAX && left_ != 0) --left_;
+        if (attached) {
+          ++at_;
+          break;
+        }
+        if (u->bytes.size() > most_bytes) {
+          ++at_;
+          break;
+        }
+      }
+    } catch (...) {
+      // What was read still runs; the input's own error comes when that has ended.
+      over_ = true;
+      problem_ = std::current_exception();
+      if (u->count == 0) {
+        state_.give_back(u);
+        return nullptr;
+      }
+    }
+    state_.count_items(u->count);
+    return u;
+  }
+  std::uint64_t left() const noexcept override { return left_; }
+  std::exception_ptr problem() const noexcept override { return problem_; }
+
+private:
+  template <template <class...> class Tuple, class... A>
+  static void check_star(const F& f, Tuple<A...>*) {
+    check_task<const F&, const A&...>(f);
+  }
+  static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
+
+  template <class... A>
+  bool add(pool_unit& u, A&&... a) {
+    const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
+    const bool attached = append_to(u, [&](encoder& e) { maker::write_item(e, values); });
+    if (u.count == 0) {
+      first_end_ = static_cast<std::uint32_t>(u.bytes.size());
+    } else {
+      auto& ends = u.more().ends;
+      if (ends.empty()) ends.push_back(first_end_);
+      ends.push_back(static_cast<std::uint32_t>(u.bytes.size()));
+    }
+    return attached;
+  }
+
+  State& state_;
+  const F& f_;
+  It at_;
+  End end_;
+  std::uint64_t left_;
+  std::uint32_t first_end_ = 0;
+  bool over_ = false;
+  std::exception_ptr problem_;
+};
+
+/// A feeder that keeps its callable and its view.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+template <class F, class View>
+struct kept_input {
+  F f;
+  View view;
+};
+template <class F, class View, class State>
+class owning_feeder final
+    : private kept_input<F, View>,
+      public range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State> {
+  using feeder = range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State>;
+
+public:
+  owning_feeder(State& state, const F& callable, View input)
+      : kept_input<F, View>{callable, std::move(input)},
+        feeder(state, this->f, std::ranges::begin(this->view), std::ranges::end(this->view), size()) {}
+
+private:
+  std::uint64_t size() {
+    if constexpr (std::ranges::sized_range<View>)
+      return static_cast<std::uint64_t>(std::ranges::size(this->view));
+    else
+      return UINT64_MAX;
+  }
+};
+
+}  // namespace mp::detail

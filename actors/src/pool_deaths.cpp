@@ -1,0 +1,130 @@
+// A worker has died. What it said last is read before anything is decided; then each item is delivered, failed, or given
+// to another, once.
+
+#include "pool_core.hpp"
+
+#include "mp/error.hpp"
+#include "mp/remote_error.hpp"
+#include "pool_policy.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace mp::detail {
+
+// Locked.
+void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
+  collect_lane(lane);
+  if (lane.kill && lane.killed) found.why = lane.kill->why;
+  if (!found.failure.type_name.empty() && found.failure.type_name == "std::bad_alloc" && options_.limits.memory)
+    found.why = death::memory_limit;
+  bool in_task = false;
+  unit_list again;
+  for (std::uint32_t n = lane.got; n != lane.put; ++n) {
+    pool_unit* const u = std::exchange(lane.at(n), nullptr);
+    if (!u) continue;
+    u->lane = -1;
+    if (!lane.is_started(n)) {
+      again.push_back(u);
+      continue;
+    }
+    // What it has done lies in the pipe, which is empty now, or in the draft.
+    const std::uint32_t done = std::min(lane.page->done.load(std::memory_order_acquire), u->count);
+    const std::uint32_t begun = std::min(lane.page->started.load(std::memory_order_acquire), u->count);
+    if (const std::uint32_t first = u->resolved; done > first && u->count > 1) {
+      const std::size_t bytes = std::min<std::size_t>(lane.page->draft_used.load(std::memory_order_relaxed),
+                                                      draft_bytes - sizeof(result_record));
+      try {
+        u->job->accept(u->first + first, done - first, {lane.draft + sizeof(result_record), bytes}, {});
+        items_done(*u, done - first, true);
+      } catch (...) {
+        while (u->resolved != done) fail_item(*u, u->resolved, std::current_exception());
+      }
+      lane.tasks_done += done - first;
+    }
+    const std::uint32_t at = u->resolved;
+    if (at == u->count) {
+      finish_unit(*u);
+      continue;
+    }
+    try {
+      if (begun <= at) {  // between two items: nothing is lost
+        again.push_back(split(*u, at, u->count - at));
+      } else {
+        in_task = true;
+        if (at + 1 != u->count) again.push_back(split(*u, at + 1, u->count - at - 1));
+        casualty_of(lane, *u, at, found);
+      }
+      u->count = u->resolved;
+      finish_unit(*u);
+    } catch (...) {
+      fail_unit(*u, std::current_exception());
+    }
+  }
+  lane.in_flight = 0;
+  lane.must_go = lane.must_go || in_task;
+  // In their order, in front of what waits.
+  unit_list reversed;
+  while (!again.empty()) {
+    pool_unit* const u = again.pop_front();
+    if (!is_unwanted(*u))
+      reversed.push_front(u);
+    else
+      fail_unit(*u, cancelled_before());
+  }
+  while (!reversed.empty()) enqueue_front(*reversed.pop_front());
+  if (!lane.told_to_leave || !found.status.success()) ++deaths_;
+  // Of the pool's own end, that is.
+  if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
+  if (!in_task && !lane.told_to_leave) {
+    broken_why_ = lane.name + " " + to_string(found.status);
+    if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
+      broken_why_ += " in the initializer";
+    if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
+  }
+  if (options_.on_worker_exit) {
+    worker_exit e{lane.name, found, !terminated_ && !broken_ && !closed_ && seats_[lane.seat].wanted};
+    callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
+  }
+}
+
+// Locked. The item that its worker died in: retried, or failed with all that is known. The caller ends the unit.
+void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept {
+  try {
+    mp::post_mortem death_of = found;
+    death_of.task = u.id + item;
+    death_of.attempt = u.attempt + 1;
+    const auto& f = u.job->function;
+    death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
+    if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
+    const retry& r = retry_of(*u.job);
+    const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
+    if (what == casualty::retry) {
+      pool_unit* const next = split(u, item, 1);
+      ++next->attempt;
+      next->more().deaths.push_back(std::move(death_of));
+      const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
+      next->more().not_before =
+          deadline_after(std::chrono::steady_clock::now(), pause_before(r.back_off, next->attempt, chance));
+      delayed_.push_back(next);
+      next->queued = true;
+      ++queued_;
+      ++retried_;
+      want_tick();
+      return;
+    }
+    std::vector<mp::post_mortem> deaths;
+    if (u.extras) deaths = u.extras->deaths;
+    deaths.push_back(std::move(death_of));
+    if (what == casualty::poison || what == casualty::died) {
+      letters_.push_back({u.id + item, deaths.back().function, deaths});
+      if (letters_.size() > 1000) letters_.pop_front();
+    }
+    if (what == casualty::cancelled) ++cancelled_;
+    fail_item(u, item, std::make_exception_ptr(worker_died(code_of(what), std::move(deaths))));
+  } catch (...) {
+    fail_item(u, item, std::current_exception());
+  }
+}
+
+}  // namespace mp::detail

@@ -1,0 +1,102 @@
+// What can be seen of a pool: counts, dead letters, what tasks say of themselves. Must change nothing.
+
+#include "pool_core.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+namespace mp::detail {
+
+pool_stats pool_core::stats() {
+  const locked lock(*this);
+  collect();
+  pool_stats s;
+  s.done = done_;
+  s.failed = failed_;
+  s.cancelled = cancelled_;
+  s.retried = retried_;
+  s.worker_deaths = deaths_;
+  const auto count = [&](const pool_unit& u) {
+    s.queued += u.count - u.resolved;
+    return false;
+  };
+  unit_list none;
+  for (auto& [priority, list] : backlog_) list.take_if(count, none);
+  for (seat& one : seats_) one.keyed.take_if(count, none);
+  delayed_.take_if(count, none);
+  for (seat& one : seats_) {
+    if (!one.lane || one.lane->state == pool_lane::life::ended) continue;
+    pool_lane& lane = *one.lane;
+    worker_info w{lane.name, lane.process.pid(), 0, lane.tasks_done, 0};
+    for (std::uint32_t n = lane.got; n != lane.put; ++n) {
+      pool_unit* const u = lane.at(n);
+      if (!u) continue;
+      if (lane.is_started(n)) {
+        ++s.running;
+        s.queued += u->count - u->resolved - 1;
+        if (w.task == 0) w.task = u->id + u->resolved;
+      } else {
+        s.queued += u->count;
+      }
+    }
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
+    if (std::FILE* const file = std::fopen(path, "re")) {
+      unsigned long total = 0, resident = 0;
+      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2) w.memory = resident * 4096;
+      std::fclose(file);
+    }
+    s.workers.push_back(std::move(w));
+  }
+  return s;
+}
+
+std::vector<dead_letter> pool_core::letters() {
+  const locked lock(*this);
+  return {letters_.begin(), letters_.end()};
+}
+
+// Locked.
+void pool_core::report_progress() noexcept {
+  for (seat& s : seats_) {
+    if (!s.lane) continue;
+    pool_lane& lane = *s.lane;
+    const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
+    const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
+    pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
+    if (!u || !u->job->options || !u->job->options->on_progress) continue;
+    try {
+      auto& last = said_[u];
+      if (last == counter) continue;
+      if (auto report = progress(*u)) {
+        last = counter;
+        callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
+      }
+    } catch (...) {
+    }
+  }
+}
+
+// Locked.
+std::optional<progress_report> pool_core::progress(pool_unit& u) {
+  if (u.lane < 0 || !seats_[static_cast<std::size_t>(u.lane)].lane) return std::nullopt;
+  pool_lane& lane = *seats_[static_cast<std::size_t>(u.lane)].lane;
+  const lane_page& page = *lane.page;
+  for (int i = 0; i < 100; ++i) {
+    const std::uint32_t before = page.said.load(std::memory_order_acquire);
+    if (before == 0) return std::nullopt;
+    if (before & 1) continue;
+    if (page.said_unit.load(std::memory_order_relaxed) != u.number || lane.at(u.number) != &u) return std::nullopt;
+    progress_report r;
+    r.done = page.said_done.load(std::memory_order_relaxed);
+    r.total = page.said_total.load(std::memory_order_relaxed);
+    const std::size_t n = std::min<std::size_t>(page.said_bytes.load(std::memory_order_relaxed), 255);
+    for (std::size_t k = 0; k < n; ++k) r.text += page.said_text[k].load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (page.said.load(std::memory_order_relaxed) == before) return r;
+  }
+  return std::nullopt;
+}
+
+}  // namespace mp::detail
