@@ -8,6 +8,7 @@
 #include <iostream>
 #include <mp/caf.hpp>
 #include <mp/mp.hpp>
+#include <string>
 
 using caf::behavior, caf::event_based_actor;
 
@@ -19,12 +20,15 @@ behavior divider(event_based_actor*, int scale) {
   }};
 }
 
+// One write a line: the keeper and main speak from different threads.
+void say(const std::string& line) { std::cout << line + "\n" << std::flush; }
+
 behavior keeper(event_based_actor* self, int scale) {
   const auto isolated = mp::spawn_isolated(self->system(), divider, scale);
   self->monitor(isolated);
   self->set_down_handler([=](const caf::down_msg& down) {
-    std::cout << "the divider was " << mp::exit_status_of(down.reason).value_or(mp::exit_status())
-              << "; a new one comes\n";
+    say("the divider was " + to_string(mp::exit_status_of(down.reason).value_or(mp::exit_status())) +
+        "; a new one comes");
     self->become(keeper(self, scale));
   });
   return {[=](int a, int b) { return self->delegate(isolated, a, b); }};
@@ -38,17 +42,24 @@ int main(int argc, char** argv) {
   caf::scoped_actor self{system};
   const auto divide = system.spawn(keeper, 100);
   const auto ask = [&](int a, int b) {
+    bool answered = false;
+    const std::string question = std::to_string(a) + " of " + std::to_string(b);
     self->request(divide, caf::infinite, a, b)
-        .receive([&](int percent) { std::cout << a << " of " << b << " is " << percent << " %\n"; },
-                 [&](const caf::error& e) {
-                   std::cout << a << " of " << b << " has no answer: "
-                             << (e == caf::sec::request_receiver_down ? "who was asked is down" : "something else")
-                             << '\n';
-                 });
+        .receive(
+            [&](int percent) {
+              say(question + " is " + std::to_string(percent) + " %");
+              answered = true;
+            },
+            [&](const caf::error& e) {
+              say(question + " has no answer: " +
+                  (e == caf::sec::request_receiver_down ? "who was asked is down" : "something else"));
+            });
+    return answered;
   };
   ask(1, 4);
   ask(1, 0);
-  ask(3, 4);
+  while (!ask(3, 4)) {
+  }  // until the new one is there
   self->send_exit(divide, caf::exit_reason::user_shutdown);
   self->wait_for(divide);
 }

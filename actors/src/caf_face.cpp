@@ -78,11 +78,12 @@ public:
 
   void stop(bool at_once) noexcept {
     try {
+      const std::lock_guard lock(mutex_);
+      if (has_ended_) return;
       if (at_once) return process_.kill();
       process_.request_stop();
       auto timer = std::make_shared<asio::steady_timer>(io_executor(), stop_patience);
       timer->async_wait([timer, self = shared_from_this()](const error_code&) { self->kill(); });
-      const std::lock_guard lock(mutex_);
       timer_ = timer;
     } catch (...) {
       kill();
@@ -91,6 +92,7 @@ public:
   /// It has ended: the timer must not keep anything.
   void ended() noexcept {
     const std::lock_guard lock(mutex_);
+    has_ended_ = true;
     if (timer_) asio::post(timer_->get_executor(), [timer = timer_] { timer->cancel(); });
     timer_.reset();
   }
@@ -105,6 +107,7 @@ private:
 
   process process_;
   std::mutex mutex_;
+  bool has_ended_ = false;
   std::shared_ptr<asio::steady_timer> timer_;
 };
 

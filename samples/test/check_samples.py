@@ -107,6 +107,24 @@ class Slides(unittest.TestCase):
         self.assertIn("bad_alloc", said[14])
         self.assertEqual(said[17], "its worker exited with code 9")
 
+    def test_processes_ask_each_other(self):
+        self.assertEqual(run("06_mailbox"), ("Ann has 55, Bob has 10\nthe bank says: no account of Eve\n"
+                                             "the bank exited with code 0\n", ""))
+
+    def test_a_supervisor_starts_again_what_crashes(self):
+        out, _ = run("07_supervisor")
+        for n in range(1, 7):
+            self.assertIn(f"{n} squared is {n * n}\n", out)
+        self.assertRegex(out, r"squares: [23] restarts, the last one because it was killed by SIGSEGV")
+        self.assertTrue(out.endswith("all ended in order\n"), out)
+
+    def test_an_isolated_actor_crashes_alone_and_comes_again(self):
+        out, _ = run("08_isolated_actor")
+        self.assertIn("1 of 4 is 25 %\n", out)
+        self.assertIn("the divider was killed by SIGABRT", out)
+        self.assertIn("1 of 0 has no answer: who was asked is down\n", out)
+        self.assertTrue(out.endswith("3 of 4 is 75 %\n"), out)
+
 
 class Wordcount(unittest.TestCase):
     maxDiff = 2000

@@ -118,9 +118,7 @@ caf::actor as_actor(caf::actor_system& system, const address& to, speaks<T...> =
 }
 
 /// How the process behind an actor ended; of a down_msg's or exit_msg's reason. None (CAF's "no error") is code 0;
-/// nullopt: the reason is another one.
-///
-/// Throws:   nothing but std::bad_alloc.
+/// nullopt: the reason is another one. Throws: nothing.
 std::optional<exit_status> exit_status_of(const caf::error& reason);
 
 /// Runs a CAF behavior in a process of its own: a function, captureless lambda or stateless functor as for
