@@ -19,7 +19,7 @@ BUILDS = {
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Db_pch=false",
                                "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
-                ["unit", "conformance", "process", "actors", "fuzz"], 3),
+                ["unit", "conformance", "process", "fuzz"], 3),
     "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),
