@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
@@ -68,25 +69,29 @@ inline sign expect(const signs& from) {
 /// Events as they come.
 class event_book {
 public:
+  /// Events are told on the I/O thread, the last ones perhaps after the supervisor has gone: so the pages are shared.
   auto writer() {
-    return [this](const mp::child_event& e) {
-      const std::lock_guard lock(mutex_);
-      events_.push_back(e);
-      news_.notify_all();
+    return [to = pages_](const mp::child_event& e) {
+      const std::lock_guard lock(to->mutex);
+      to->events.push_back(e);
+      to->news.notify_all();
     };
   }
   /// The first `n`; a failed test if they do not come.
   std::vector<mp::child_event> wait(std::size_t n) {
-    std::unique_lock lock(mutex_);
-    const bool came = news_.wait_for(lock, patience, [&] { return events_.size() >= n; });
+    std::unique_lock lock(pages_->mutex);
+    const bool came = pages_->news.wait_for(lock, patience, [&] { return pages_->events.size() >= n; });
     REQUIRE(came);
-    return events_;
+    return pages_->events;
   }
 
 private:
-  std::mutex mutex_;
-  std::condition_variable news_;
-  std::vector<mp::child_event> events_;
+  struct pages {
+    std::mutex mutex;
+    std::condition_variable news;
+    std::vector<mp::child_event> events;
+  };
+  std::shared_ptr<pages> pages_ = std::make_shared<pages>();
 };
 
 inline std::vector<std::string> names(const std::vector<mp::departure>& gone) {

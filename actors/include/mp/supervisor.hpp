@@ -89,7 +89,9 @@ struct supervisor_options {
   mp::strategy strategy = mp::strategy::one_for_one;
   mp::restart_limits restart{};
   mp::auto_shutdown auto_shutdown = mp::auto_shutdown::never;
-  std::function<void(const child_event&)> on_event{};  ///< on the library's I/O thread: must not block
+  /// Told on the I/O thread, which it must not block; the last events perhaps after the supervisor has gone: it must own
+  /// what it uses.
+  std::function<void(const child_event&)> on_event{};
 };
 
 struct child_spec;
