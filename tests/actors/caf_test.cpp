@@ -176,7 +176,7 @@ TEST_CASE("caf: exit_status_of tells statuses from other reasons", "[caf][unit]"
 TEST_CASE("caf: an isolated function-based behavior runs in a process of its own", "[caf][process]") {
   system_of_two system;
   warm_up_face(system);
-  const io_ledger ledger;
+  const fd_ledger ledger(true);
   {
     caf::scoped_actor self{system};
     const auto isolated = mp::spawn_isolated(system, mp::speaks<parcel>{}, adder, 100);
@@ -201,7 +201,7 @@ TEST_CASE("caf: an isolated function-based behavior runs in a process of its own
 TEST_CASE("caf: an isolated actor's end is its process's end, and the other way round", "[caf][process]") {
   system_of_two system;
   warm_up_face(system);
-  const io_ledger ledger;
+  const fd_ledger ledger(true);
   {
     caf::scoped_actor self{system};
     const auto quits = mp::spawn_isolated(system, adder, 1), fails = mp::spawn_isolated(system, adder, 1),
@@ -225,7 +225,7 @@ TEST_CASE("caf: an isolated actor's end is its process's end, and the other way 
 TEST_CASE("caf: the last handle of an isolated actor ends its process", "[caf][process]") {
   system_of_two system;
   warm_up_face(system);
-  const io_ledger ledger;
+  const fd_ledger ledger(true);
   {
     caf::scoped_actor self{system};
     auto isolated = mp::spawn_isolated(system, adder, 1);

@@ -23,7 +23,7 @@ struct holdings {
 /// server, its I/O thread) is brought up before the first look, so that it is not taken for a leak.
 class fd_ledger {
 public:
-  fd_ledger();
+  explicit fd_ledger(bool may_become_fewer = false);
 
   /// Is everything given back? Waits for a while, because some ends are tidied up by the library's own thread.
   bool clean() const;
@@ -31,6 +31,7 @@ public:
   std::string difference() const;
 
 private:
+  bool may_become_fewer_;
   holdings before_;
 };
 
