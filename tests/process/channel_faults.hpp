@@ -40,7 +40,7 @@ inline fd_ledger holdings_now() {
     return q.async_get(mp::asio::use_future).get() == 1;
   }();
   REQUIRE(up);
-  return {};
+  return fd_ledger{};
 }
 
 /// What a child tells. Children assert nothing.
