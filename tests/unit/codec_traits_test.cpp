@@ -2,11 +2,13 @@
 
 #include "codec_types.hpp"
 #include "support/catch.hpp"
+#include "type_hash_spelled.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 #include <atomic>
 #include <functional>
+#include <set>
 #include <span>
 #include <string_view>
 
@@ -97,6 +99,22 @@ TEST_CASE("type hash: a changed field changes it, deep inside, too", "[codec][un
   CHECK(hash_types(1, parts_of<a>{}, types<>{}) != hash_types(1, parts_of<c>{}, types<>{}));
   CHECK(walk(parts_of<a>{}) == hash_types(1, types<int, std::vector<double>>{}, types<>{}));
   CHECK(one::hash() != type_hash<std::vector<before::changing>>());
+}
+
+TEST_CASE("type hash: the same in every translation unit, however the compiler spells the type there",
+          "[codec][unit]") {
+#ifndef __clang__  // which writes one form only
+  CHECK(spelled_out() ==
+        std::vector<std::string>{
+            "std::vector<mp_test::fresh, std::allocator<mp_test::fresh> >",
+            "mp_test::with_implied<float, mp_test::fresh>",
+            "std::map<int, mp_test::fresh, std::less<int>, std::allocator<std::pair<const int, mp_test::fresh> > >"});
+#endif
+  const auto hashes = HASHES_OF_SPELLED;
+  CHECK(hashes == hashes_spelled_out());
+  CHECK(std::set<std::uint64_t>(hashes.begin(), hashes.end()).size() == hashes.size());
+  CHECK(type_hash<std::array<double, 3>>() != type_hash<std::array<double, 4>>());
+  CHECK(type_hash<std::set<int>>() != type_hash<std::set<int, std::greater<int>>>());
 }
 
 TEST_CASE("encoder: what does not fit is counted, and nothing is written behind the gap", "[codec][unit]") {
