@@ -6,7 +6,9 @@
 
 #include <poll.h>
 #include <sys/syscall.h>
+#include <atomic>
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -58,6 +60,26 @@ void end_main_while_shutting_down(signs born) {
   born.put({"ready", mp::this_process::pid()});
   // Returns when the shutdown kills it: then main comes to its end before the shutdown has come to its own.
   below.join();
+}
+
+std::atomic<bool> last_hook_runs{false};
+
+bool main_pauses() {
+  std::ifstream now("/proc/self/task/" + std::to_string(mp::this_process::pid()) + "/syscall");
+  long number = -1;
+  return (now >> number) && number == SYS_pause;
+}
+
+// main ends when all hooks are taken by the one who ends the process, and the last of them still runs.
+void end_main_in_the_last_hook(signs born) {
+  mp::at_exit([] {
+    last_hook_runs = true;
+    last_hook_runs.notify_all();
+    static_cast<void>(eventually(main_pauses));
+  });
+  mp::shutdown_on({SIGTERM}, 50ms);
+  born.put({"ready", mp::this_process::pid()});
+  last_hook_runs.wait(false);
 }
 
 }  // namespace
@@ -131,13 +153,15 @@ TEST_CASE("shutdown_on: a second signal ends the process at once, and all below 
 TEST_CASE("shutdown_on: main may come to its end meanwhile; the process still ends by the signal",
           "[shutdown][process]") {
   const io_ledger ledger;
-  {
+  for (const auto function : {end_main_while_shutting_down, end_main_in_the_last_hook}) {
     signs born;
-    mp::process subject(end_main_while_shutting_down, born);
+    mp::process subject(function, born);
     subject.start();
     CHECK(expect(born).name == "ready");
     ::kill(subject.pid(), SIGTERM);
-    CHECK(subject.join_for(long_patience) == mp::exit_status::signaled(SIGTERM));
+    const auto status = subject.join_for(long_patience);
+    REQUIRE(status);
+    CHECK(*status == mp::exit_status::signaled(SIGTERM));
   }
   CHECK_CLEAN(ledger);
 }

@@ -6,6 +6,7 @@
 #include "channel/io_thread.hpp"
 #include "mp/detail/call.hpp"
 #include "mp/detail/channel.hpp"
+#include "mp/detail/process_end.hpp"
 #include "mp/error.hpp"
 #include "mp/this_process.hpp"
 #include "os/control.hpp"
@@ -203,6 +204,7 @@ void enter_spawned_child() {
 void run_orderly_end() noexcept {
   if (this_self().generation != os::fork_generation()) return;  // a raw fork's exit must not end our children
   run_exit_hooks();
+  hold_if_ending_by_signal();
   // Before our children are awaited: one that waits for us at a channel must see that we leave.
   leave_channels();
   end_children();

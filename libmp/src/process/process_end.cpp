@@ -13,12 +13,15 @@
 #include <signal.h>
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
 namespace mp::detail {
 namespace {
+
+std::atomic<bool> ends_by_signal{false};
 
 // A process that SIGKILL does not end within this sits in the kernel, or in a debugger.
 constexpr std::chrono::seconds kernel_patience{2};
@@ -72,7 +75,12 @@ void end_io(duration limit) noexcept {
   stop_io_thread(std::chrono::duration_cast<std::chrono::milliseconds>(most.count()));
 }
 
+void hold_if_ending_by_signal() noexcept {
+  while (ends_by_signal.load()) ::pause();
+}
+
 void end_by_signal(int signal) noexcept {
+  ends_by_signal.store(true);  // before the hooks are taken: main finds one of the two that hold it
   run_exit_hooks();
   leave_channels();
   end_children();

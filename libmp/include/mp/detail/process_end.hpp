@@ -36,5 +36,7 @@ void end_io(duration limit) noexcept;
 
 /// The orderly end of this process, and then the end by this signal, as if nobody had caught it.
 [[noreturn]] void end_by_signal(int signal) noexcept;
+/// Never returns while end_by_signal is under way: main came to its end meanwhile, and its code must not be the process's.
+void hold_if_ending_by_signal() noexcept;
 
 }  // namespace mp::detail
