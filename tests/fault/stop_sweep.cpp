@@ -24,6 +24,7 @@ struct operation {
   const char* name;
   bool is_get;
   std::size_t size;
+  bool joinable = false;
 };
 
 struct figures {
@@ -35,7 +36,7 @@ struct figures {
 bool stop_at(const operation& op, std::size_t n, figures& f) {
   const std::string where = std::string(op.name) + ", stopped after " + std::to_string(n) + " changes: ";
   auto* const b = new (::mmap(nullptr, sizeof(book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) book{};
-  const auto c = make(channel_kind::queue);
+  const auto c = make(channel_kind::queue, mp::on_death::report, op.joinable);
   c->add_role(role::whole);
   for (u64 id = 1; id <= 8; ++id) put_item(*c, role::whole, id, op.size, at_once);
   travelling t = send_off(*c, role::whole);
@@ -48,6 +49,7 @@ bool stop_at(const operation& op, std::size_t n, figures& f) {
                        if (op.is_get) {
                          s = get_items(*h.channel, h.as, theirs, never);
                          for (const seen& x : theirs) b->got[b->count++] = x.whole ? x.id : 99;
+                         if (op.joinable) h.channel->task_done();
                          h.channel->clear_hand();
                        } else {
                          s = put_bytes(*h.channel, h.as, item, never);
@@ -94,12 +96,31 @@ bool stop_at(const operation& op, std::size_t n, figures& f) {
     all.check(std::chrono::steady_clock::now() - began < std::chrono::seconds(1),
               where + "a get that must not wait waits");
   }
-  all.check(lost_items(*c).empty(), where + "an item of a living consumer is reported lost");
+  const auto soon = [&](const char* what, auto&& call) {
+    const auto began = std::chrono::steady_clock::now();
+    call();
+    all.check(std::chrono::steady_clock::now() - began < patience, where + what + " waits for one who is stopped");
+  };
+  soon("take_lost",
+       [&] { all.check(lost_items(*c).empty(), where + "an item of a living consumer is reported lost"); });
+  std::size_t done = 0;
+  if (op.joinable) {
+    soon("task_done", [&] {
+      for (; done != ours.size(); ++done)
+        all.check(c->task_done(), where + "task_done is refused for an item that was got");
+    });
+    timed([&](time_point until) { return c->join(until); });
+  }
 
   // It goes on.
   if (!over) over = child.advance(grain::call, 10'000);
   all.check(b->status == 1, where + "its operation does not succeed afterwards");
   while (get_items(*c, role::whole, ours, at_once) == op_status::ok) {
+  }
+  if (op.joinable) {
+    for (; done != ours.size(); ++done) all.check(c->task_done(), where + "task_done is refused afterwards");
+    all.check(c->join(at_once) == op_status::ok, where + "join does not see that all is done");
+    all.check(!c->task_done(), where + "more is done than was got");
   }
   for (const seen& s : ours) {
     ++count[s.id];
@@ -126,7 +147,8 @@ int main(int, char** argv) {
   const operation operations[] = {{"put", false, small_item},
                                   {"get", true, small_item},
                                   {"put of a large message", false, 2200},
-                                  {"get of a large message", true, 2200}};
+                                  {"get of a large message", true, 2200},
+                                  {"get and task_done", true, small_item, true}};
   figures f;
   for (const operation& op : operations)
     for (std::size_t n = 0; n < 100 && !stop_at(op, n, f);) ++n;

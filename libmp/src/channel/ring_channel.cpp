@@ -109,7 +109,7 @@ ring_channel::ring_channel(ring_fds fds, role first)
   if (!register_barrier_once()) shared().fence_needed.store(1);
   presence_.join();
   // Whoever had our slot and was killed: its account is closed before ours begins. Nobody is waited for without end.
-  if (options_.joinable && lock_get(std::chrono::steady_clock::now() + std::chrono::seconds(1))) {
+  if (options_.joinable && lock_get(std::chrono::steady_clock::now() + patience_with_stopped)) {
     settle_slot(presence_.self_slot(), presence_.predecessor());
     release(shared().get_lock);
   }

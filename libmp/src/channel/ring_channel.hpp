@@ -19,6 +19,9 @@
 
 namespace mp::ring {
 
+/// How long an operation without a deadline waits for a lock whose owner lives: it may be stopped for hours.
+inline constexpr std::chrono::seconds patience_with_stopped{1};
+
 using detail::deliver;
 using detail::deliver_lost;
 using detail::incoming;
@@ -140,7 +143,7 @@ private:
   u64 got_by(u32 slot) const noexcept;
   void settle_slot(u32 slot, identity owner) noexcept;
   u64 all_done() const noexcept;
-  void settle_dead() noexcept;
+  void settle_dead(time_point until);
   u64 unfinished() const noexcept;
 
   // -- polling (ring_poll.cpp)

@@ -208,12 +208,14 @@ bool ring_channel::redeliver(cell_use& use, time_point until) {
   return true;
 }
 
+// Nobody is waited for without end: what is not found because the lock's owner is stopped, a later call finds.
 // The taker has the dead consumer's cell while it is told: killed meanwhile, the items are told again by another taker.
 void ring_channel::take_lost(deliver_lost fn, void* context) {
   check_process();
   if (is_pipe() || options_.on_consumer_death == on_death::redeliver) return;
   for (;;) {
-    if (hands_.find_lost() == hands::none || !lock_get(time_point::max())) return;
+    if (hands_.find_lost() == hands::none) return;
+    if (!lock_get(std::chrono::steady_clock::now() + patience_with_stopped)) return;
     struct give_back {
       hands& of;
       u32 cell, told = 0;

@@ -55,14 +55,14 @@ void ring_channel::settle_slot(u32 slot, identity owner) noexcept {
   who.got_index.store(other, std::memory_order_release);
 }
 
-void ring_channel::settle_dead() noexcept {
+void ring_channel::settle_dead(time_point until) {
   control& c = shared();
   for (u32 slot = 0, n = c.participants_used.load(std::memory_order_acquire); slot < n && slot < max_participants;
        ++slot) {
     const participant& who = memory_.slot(slot);
     const identity owner = make_identity(who.epoch.load(std::memory_order_acquire), slot);
     if (got_by(slot) <= who.done.load(std::memory_order_acquire) || !presence_.is_dead(owner)) continue;
-    if (!lock_get(time_point::max())) return;
+    if (!lock_get(until)) return;
     // Whoever took the slot meanwhile has settled it.
     if (presence_.is_last(owner)) settle_slot(slot, owner);
     release(c.get_lock);
@@ -91,10 +91,11 @@ bool ring_channel::task_done() {
   // Out of the hand first: killed between the two, what the item lacks is settled; the other way round it would come
   // again although it is done.
   clear_hand();
-  if (!lock_get(time_point::max())) return false;
+  // The lock makes the look and the count one step. Whoever has it may be stopped: then a count too many may pass.
+  const bool locked = lock_get(std::chrono::steady_clock::now() + patience_with_stopped);
   const bool allowed = all_done() < head_sequence();
   if (allowed) mine.done.fetch_add(1, std::memory_order_release);
-  release(c.get_lock);
+  if (locked) release(c.get_lock);
   if (allowed && unfinished() == 0) wake_all(c.joiners);
   return allowed;
 }
@@ -104,7 +105,7 @@ op_status ring_channel::join(time_point until) {
   control& c = shared();
   for (;;) {
     if (unfinished() == 0) return op_status::ok;
-    settle_dead();
+    settle_dead(until);
     if (unfinished() == 0) return op_status::ok;
     if (until <= std::chrono::steady_clock::now()) return op_status::timed_out;
     sleep(

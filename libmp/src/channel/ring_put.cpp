@@ -206,12 +206,13 @@ op_status ring_channel::put_body(role as, const outgoing& m, time_point until) {
   u32 body = bodies::none;
   const auto abandon = [&]() noexcept {
     try {
-      lock_put(time_point::max());
-      const release_on_exit guard{&c.put_lock};
-      bodies_.abandon(body);
+      if (lock_put(std::chrono::steady_clock::now() + os::sleep_slice)) {
+        const release_on_exit guard{&c.put_lock};
+        return bodies_.abandon(body);
+      }
     } catch (...) {
-      memory_.body(body).writer.store(0, std::memory_order_release);  // in no list: the next rebuild finds it
     }
+    memory_.body(body).writer.store(0, std::memory_order_release);  // in no list: the next rebuild finds it
   };
   for (;;) {
     const position head = c.head.load(std::memory_order_relaxed);
