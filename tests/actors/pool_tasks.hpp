@@ -19,7 +19,11 @@
 
 namespace mp_test {
 
-inline int cube(int x) { return x * x * x; }
+/// May wrap.
+inline int cube(int x) {
+  const auto u = static_cast<unsigned>(x);
+  return static_cast<int>(u * u * u);
+}
 inline int same(int x) { return x; }
 inline void nothing(int) {}
 inline pid_t who(int) { return ::getpid(); }

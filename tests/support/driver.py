@@ -19,7 +19,7 @@ BUILDS = {
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Db_pch=false",
                                "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
-                ["unit", "conformance", "process", "fuzz"], 3),
+                ["unit", "conformance", "process", "actors", "fuzz"], 3),
     "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),
@@ -83,6 +83,9 @@ def run(name, directory, suites, arguments, totals):
     environment = dict(os.environ, MP_TEST_BUILD=name)
     if arguments.long:
         environment["MP_TEST_LONG"] = "1"
+    if name == "address":
+        environment["UBSAN_OPTIONS"] = "halt_on_error=1:abort_on_error=1:print_stacktrace=1:suppressions=" + os.path.join(
+            TOP, "tests", "support", "ubsan.supp")
     if name == "thread":
         environment["TSAN_OPTIONS"] = (
             # The I/O thread is joined with a deadline, which this sanitizer does not know for a join.
