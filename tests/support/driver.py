@@ -83,9 +83,6 @@ def run(name, directory, suites, arguments, totals):
     environment = dict(os.environ, MP_TEST_BUILD=name)
     if arguments.long:
         environment["MP_TEST_LONG"] = "1"
-    if name == "address":
-        environment["UBSAN_OPTIONS"] = "halt_on_error=1:abort_on_error=1:print_stacktrace=1:suppressions=" + os.path.join(
-            TOP, "tests", "support", "ubsan.supp")
     if name == "thread":
         environment["TSAN_OPTIONS"] = (
             # The I/O thread is joined with a deadline, which this sanitizer does not know for a join.
