@@ -15,7 +15,7 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    file: str  # in the build directory; *.py and *.cpp in this one
+    file: str  # in the build directory; *.py, *.js and *.cpp in this one
     arguments: tuple = ()
     ranks: int = 0  # under mpirun
     one_core: bool = False
@@ -33,16 +33,18 @@ class Case:
     slow: bool = False  # only with --build
 
 
+RANKS = {"peer_openmpi": 2, "peer_openmpi_pool": 3}
+
+
 def programs(case, *files, **options):
-    found = []
-    for file in files:
-        ranks = 2 if file == "peer_openmpi" else 0
-        found.append(Program(file, (case,), ranks, **options))
-    return tuple(found)
+    return tuple(Program(file, (case,), RANKS.get(file, 0), **options) for file in files)
 
 
 TIME = (("p50", "us"),)
 RATE = (("rate", "msg/s"),)
+TASKS = (("rate", "task/s"),)
+SLEEPING_POOLS = ("peer_zeromq_pool", "peers/python_pool.py", "peers/node_pool.js")
+POOLS = (*SLEEPING_POOLS, "peer_openmpi_pool")
 MEMORY = (("resident", "KiB"), ("reserved", "KiB"))
 
 CASES = (
@@ -76,20 +78,37 @@ CASES = (
     Case("stream-1mib", "stream 1 MiB vectors, pipe", (("rate", "GB/s"),), "higher",
          programs("stream-1mib", "libmp_stream", "limit_stream", "peer_boost_message_queue", "peer_openmpi"),
          (Goal("best peer", 1.5),)),
-    Case("pool-map-chunk-1", "pool of 2: map of 1,000,000 no-ops, chunk 1", (("rate", "task/s"),), "higher",
-         programs("pool-map-chunk-1", "libmp_pool", "peer_zeromq_pool", "peers/python_pool.py"),
-         (Goal("ZeroMQ pool by hand", 10), Goal("Python Pool", 100))),
-    Case("pool-map", "pool of 2: map of 1,000,000 no-ops, default chunks", (("rate", "task/s"),), "higher",
+    Case("pool-map-chunk-1-20k", "pool of 2: map of 20,000 no-ops, chunk 1", TASKS, "higher",
+         programs("pool-map-chunk-1-20k", "libmp_pool", "limit_pool", *POOLS),
+         (Goal("ZeroMQ pool by hand", 10), Goal("Python Pool", 100), Goal("OpenMPI by hand", 0.8))),
+    Case("pool-map-chunk-1", "pool of 2: map of 1,000,000 no-ops, chunk 1", TASKS, "higher",
+         programs("pool-map-chunk-1", "libmp_pool", "limit_pool", *POOLS),
+         (Goal("ZeroMQ pool by hand", 10), Goal("Python Pool", 100), Goal("OpenMPI by hand", 0.8))),
+    Case("pool-map", "pool of 2: map of 1,000,000 no-ops, default chunks", TASKS, "higher",
          programs("pool-map", "libmp_pool", "peers/python_pool.py"),
          (Goal("Python Pool", 8),)),
     Case("pool-submit", "pool of 2: submit and get, one at a time", TIME, "lower",
-         programs("pool-submit", "libmp_pool", "peer_zeromq_pool", "peers/python_pool.py"),
+         programs("pool-submit", "libmp_pool", "limit_pool", *SLEEPING_POOLS),
          (Goal("best peer", 1.0), Goal(None, 10))),
-    Case("pool-submit-asleep", "the same, the worker sleeps when the task comes", TIME, "lower",
-         programs("pool-submit-asleep", "libmp_pool", "peer_zeromq_pool", "peers/python_pool.py"),
-         (Goal("best peer", 1.0),)),
-    Case("pool-death", "pool of 2: a task kills its worker: until the caller knows", TIME, "lower",
-         programs("pool-death", "libmp_pool"), (Goal(None, 1000),)),
+    Case("pool-submit-asleep", "the same, both asleep", TIME, "lower",
+         programs("pool-submit-asleep", "libmp_pool", "limit_pool", *SLEEPING_POOLS),
+         (Goal("best peer", 1.0), Goal("limit", 1.3))),
+    Case("pool-8mib", "pool of 2: 64 tasks that take and give 8 MiB", (("vectors", "task/s"), ("reused", "task/s")),
+         "higher", programs("pool-8mib", "libmp_pool", "limit_pool", "peer_zeromq_pool", "peer_openmpi_pool"),
+         (Goal("best peer", 1.0, "vectors"), Goal("OpenMPI by hand, fresh vectors", 5, "reused"))),
+    Case("pool-death", "pool of 2: a task's worker is killed: until the caller knows", (("p99", "us"), ("p50", "us")),
+         "lower", programs("pool-death", "libmp_pool", "peers/python_pool.py"), (Goal(None, 1000, "p99"),)),
+    Case("pool-queued-memory", "memory of a task that is queued among 1,000,000",
+         (("submit", "B"), ("map_async", "B")), "lower", programs("pool-queued-memory", "libmp_pool"),
+         (Goal(None, 200, "submit"), Goal(None, 200, "map_async")), at_most_rounds=3),
+    Case("pool-imap-memory", "imap over 10^8 numbers: memory", (("growth", "KiB"),), "lower",
+         programs("pool-imap-memory", "libmp_pool"), (Goal(None, 1024),), at_most_rounds=1),
+    Case("mailbox-request", "a question to a mailbox and its answer, both awake", TIME, "lower",
+         programs("mailbox-request", "libmp_actors", "limit_pool"), ()),
+    Case("mailbox-request-asleep", "the same, both asleep", TIME, "lower",
+         programs("mailbox-request-asleep", "libmp_actors", "limit_pool"), ()),
+    Case("supervisor-restart", "a supervised child is killed: until the next one runs", TIME, "lower",
+         programs("supervisor-restart", "libmp_actors"), ()),
     Case("memory-queue", "memory of an idle queue",
          MEMORY + (("used, resident", "KiB"), ("used, reserved", "KiB"), ("descriptors", "each")), "lower",
          programs("memory-queue", "libmp_memory"),
@@ -108,7 +127,9 @@ def why_missing(program, build):
     """Why the program cannot run here, or None."""
     if program.ranks and not shutil.which("mpirun"):
         return "mpirun is not installed"
-    if program.file.endswith((".py", ".cpp", "meson.build")):
+    if program.file.endswith(".js") and not shutil.which("node"):
+        return "node is not installed"
+    if program.file.endswith((".py", ".js", ".cpp", "meson.build")):
         return None
     if not os.access(os.path.join(build, program.file), os.X_OK):
         return "not built: what it needs was not installed when the build was configured"

@@ -19,7 +19,8 @@ from cases import CASES, why_missing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
-PATIENCE = 120  # s for one program: a guard, far above what any takes
+PATIENCE = 300  # s for one program: a guard, far above what any takes
+MORE_RANKS_THAN_CORES = ("--mca", "mpi_yield_when_idle", "1")  # else who waits keeps the processor from who works
 
 # Figures of one program in one round: (case, who, metric) -> value.
 Identity = collections.namedtuple("Identity", "case who metric")
@@ -46,10 +47,13 @@ class Results:
 def command_of(program, build):
     if program.file.endswith(".py"):
         return [sys.executable, os.path.join(HERE, program.file), *program.arguments]
+    if program.file.endswith(".js"):
+        return ["node", os.path.join(HERE, program.file), *program.arguments]
     command = [os.path.join(build, program.file), *program.arguments]
     if program.ranks:
         # Some fresh machines have no ssh, which mpirun looks for although one machine needs none.
         command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--mca", "plm", "isolated",
+                   *(MORE_RANKS_THAN_CORES if program.ranks > len(os.sched_getaffinity(0)) else ()),
                    "-np", str(program.ranks), *command]
     return command
 
@@ -267,7 +271,7 @@ def main():
     wanted = [case for case in CASES if not arguments.case or arguments.case in case.name or arguments.case in case.title]
     if arguments.list:
         for case in CASES:
-            print("%-18s %s%s" % (case.name, case.title, " (with --build)" if case.slow else ""))
+            print("%-22s %s%s" % (case.name, case.title, " (with --build)" if case.slow else ""))
         return 0
     if not wanted:
         parser.error("no case holds %r; there are: %s" % (arguments.case, " ".join(c.name for c in CASES)))

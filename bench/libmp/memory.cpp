@@ -6,51 +6,11 @@
 #include <mp/process.hpp>
 #include <mp/queue.hpp>
 
-#include <sys/stat.h>
-
-#include <filesystem>
-#include <fstream>
-#include <set>
-#include <sstream>
-
-#include "../support/bench.hpp"
+#include "../support/footprint.hpp"
 
 namespace {
 
 using namespace bench;
-
-struct footprint {
-  double resident = 0;  // KiB: RssAnon + RssShmem
-  double reserved = 0;  // KiB: RssAnon + blocks of the memory files that we hold
-  double descriptors = 0;
-};
-
-double status_field(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(field)) return std::strtod(line.c_str() + field.size(), nullptr);
-  check(false, field.c_str());
-  return 0;
-}
-
-footprint now() {
-  footprint f;
-  std::set<std::pair<dev_t, ino_t>> seen;
-  double blocks = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    struct stat s {};
-    if (stat(entry.path().c_str(), &s) != 0) continue;  // the directory we read
-    ++f.descriptors;
-    std::error_code ignored;
-    const auto target = std::filesystem::read_symlink(entry.path(), ignored).string();
-    if (target.starts_with("/memfd:") && seen.emplace(s.st_dev, s.st_ino).second)
-      blocks += static_cast<double>(s.st_blocks) * 512 / 1024;
-  }
-  const auto anonymous = status_field("RssAnon:");
-  f.resident = anonymous + status_field("RssShmem:");
-  f.reserved = anonymous + blocks;
-  return f;
-}
 
 void report(std::string_view name, const footprint& before, const footprint& after, double count, const char* prefix) {
   const identity me{"libmp", "libmp", "-"};
@@ -65,14 +25,14 @@ void queues() {
   std::vector<mp::queue<message>> q;
   q.reserve(count + 1);
   q.emplace_back();  // the first one of a process pays for what all share
-  const auto before = now();
+  const auto before = footprint::now();
   for (std::size_t i = 0; i < count; ++i) q.emplace_back();
-  const auto idle = now();
+  const auto idle = footprint::now();
   for (auto& each : q) {
     each.put(message{});
     consume(each.get());
   }
-  const auto used = now();
+  const auto used = footprint::now();
   report("memory-queue", before, idle, count, "");
   report("memory-queue", before, used, count, "used, ");
 }
@@ -87,9 +47,9 @@ void children() {
   std::vector<mp::process> p;
   p.reserve(count + 1);
   p.emplace_back(wait_for_end, q.receiver()).start();
-  const auto before = now();
+  const auto before = footprint::now();
   for (std::size_t i = 0; i < count; ++i) p.emplace_back(wait_for_end, q.receiver()).start();
-  const auto after = now();
+  const auto after = footprint::now();
   report("memory-child", before, after, count, "");
   q.shutdown();
   for (auto& each : p) check(each.join().success(), "a child failed");

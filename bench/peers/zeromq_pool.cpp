@@ -3,40 +3,45 @@
 
 #include <zmq.hpp>
 
-#include "../support/bench.hpp"
+#include "../support/pool.hpp"
 
 namespace {
 
 using namespace bench;
 
-template <class Measure>
-double with_pool(Measure measure) {
+template <class Work>
+void serve(const std::string& there, const std::string& back, Work work) {
+  zmq::context_t context;
+  zmq::socket_t in(context, zmq::socket_type::pull), out(context, zmq::socket_type::push);
+  in.connect(there);
+  out.connect(back);
+  for (;;) {
+    zmq::message_t m;
+    static_cast<void>(in.recv(m));
+    work(m);
+    out.send(m, zmq::send_flags::none);
+  }
+}
+
+/// `work` happens to each message in a worker, `measure` gets the two sockets of the master.
+template <class Work, class Measure>
+double with_pool(std::size_t size, Work work, Measure measure) {
   std::string folder = "/tmp/bench_zmq_XXXXXX";
   check(mkdtemp(folder.data()) != nullptr, "mkdtemp");
   const std::string there = "ipc://" + folder + "/there", back = "ipc://" + folder + "/back";
   double result = 0;
   {
-    std::vector<child> workers;
-    for (int i = 0; i < 2; ++i)
-      workers.emplace_back([&] {
-        zmq::context_t context;
-        zmq::socket_t in(context, zmq::socket_type::pull), out(context, zmq::socket_type::push);
-        in.connect(there);
-        out.connect(back);
-        int task = 0;
-        for (;;) {
-          static_cast<void>(in.recv(zmq::mutable_buffer(&task, sizeof task)));
-          out.send(zmq::const_buffer(&task, sizeof task));
-        }
-      });
+    std::vector<child> all;
+    for (int i = 0; i < workers; ++i) all.emplace_back([&] { serve(there, back, work); });
     zmq::context_t context;
     zmq::socket_t out(context, zmq::socket_type::push), in(context, zmq::socket_type::pull);
     out.bind(there);
     in.bind(back);
-    int task = 0;
+    const std::vector<char> first(size);
     for (int i = 0; i < 100; ++i) {  // both are there
-      out.send(zmq::const_buffer(&task, sizeof task));
-      static_cast<void>(in.recv(zmq::mutable_buffer(&task, sizeof task)));
+      out.send(zmq::buffer(first));
+      zmq::message_t m;
+      static_cast<void>(in.recv(m));
     }
     result = measure(out, in);
   }
@@ -46,28 +51,50 @@ double with_pool(Measure measure) {
   return result;
 }
 
-double map_rate(zmq::socket_t& out, zmq::socket_t& in) {
-  constexpr int count = 200'000, ahead = 500;
-  const auto start = clock::now();
-  int sent = 0, task = 0;
-  for (int got = 0; got < count; ++got) {
-    for (; sent < count && sent - got < ahead; ++sent) out.send(zmq::const_buffer(&sent, sizeof sent));
-    static_cast<void>(in.recv(zmq::mutable_buffer(&task, sizeof task)));
-  }
-  return count / seconds(clock::now() - start);
+/// At most `ahead` tasks are under way; `send` gives task number i, `take` gets a result.
+template <class Send, class Take>
+double windowed(int tasks, int ahead, zmq::socket_t& in, Send send, Take take) {
+  return task_rate(tasks, [&] {
+    for (int sent = 0, got = 0; got < tasks; ++got) {
+      for (; sent < tasks && sent - got < ahead; ++sent) send(sent);
+      zmq::message_t m;
+      static_cast<void>(in.recv(m));
+      take(got, m);
+    }
+  });
 }
 
-double one_by_one(zmq::socket_t& out, zmq::socket_t& in, bool thinks) {
-  std::vector<double> samples;
-  int task = 0;
-  for (int i = 0; i < 2000; ++i) {
-    if (thinks) think(think_time);
-    const auto before = clock::now();
-    out.send(zmq::const_buffer(&task, sizeof task));
-    static_cast<void>(in.recv(zmq::mutable_buffer(&task, sizeof task)));
-    samples.push_back(micros(clock::now() - before));
-  }
-  return median(std::move(samples));
+double map_rate(int tasks, zmq::socket_t& out, zmq::socket_t& in) {
+  std::vector<int> results(static_cast<std::size_t>(tasks));
+  return windowed(
+      tasks, 500, in, [&](int i) { out.send(zmq::const_buffer(&i, sizeof i)); },
+      [&](int, const zmq::message_t& m) {
+        const int result = *m.data<int>();
+        results[static_cast<std::size_t>(result)] = result;
+      });
+}
+
+double large_rate(zmq::socket_t& out, zmq::socket_t& in) {
+  const std::vector<double> input(large_doubles, 1.5);
+  std::vector<std::unique_ptr<double[]>> results(large_tasks);
+  return windowed(
+      large_tasks, 2 * workers, in, [&](int) { out.send(zmq::buffer(input)); },
+      [&](int i, const zmq::message_t& m) {
+        auto& to = results[static_cast<std::size_t>(i)];
+        to = fresh_result();
+        std::memcpy(to.get(), m.data(), large_bytes);
+        check_scaled(input.data(), to.get());
+      });
+}
+
+/// One task there and back.
+auto trip_over(zmq::socket_t& out, zmq::socket_t& in) {
+  return [&](const message& m) {
+    message answer;
+    out.send(zmq::const_buffer(&m, sizeof m));
+    static_cast<void>(in.recv(zmq::mutable_buffer(&answer, sizeof answer)));
+    return answer;
+  };
 }
 
 }  // namespace
@@ -75,11 +102,26 @@ double one_by_one(zmq::socket_t& out, zmq::socket_t& in, bool thinks) {
 int main(int argc, char** argv) {
   const std::string_view name = argc > 1 ? argv[1] : "";
   const identity me{"ZeroMQ pool by hand", "peer", "sleeps"};
-  if (name == "pool-map-chunk-1")
-    emit(name, me, "rate", with_pool([](auto& out, auto& in) { return map_rate(out, in); }), "task/s");
-  else if (name == "pool-submit" || name == "pool-submit-asleep")
+  const auto nothing = [](zmq::message_t&) {};
+  const auto thinks = [](zmq::message_t& m) { think_before_answer(*m.data<message>()); };
+  if (name.starts_with("pool-map-chunk-1"))
+    emit(name, me, "rate",
+         with_pool(sizeof(int), nothing, [&](auto& out, auto& in) { return map_rate(tasks_of(name), out, in); }),
+         "task/s");
+  else if (name == "pool-8mib")
+    emit(name, me, "vectors",
+         with_pool(
+             large_bytes, [](zmq::message_t& m) { scale(m.data<double>()); },
+             [](auto& out, auto& in) { return large_rate(out, in); }),
+         "task/s");
+  else if (name == "pool-submit")
     emit(name, me, "p50",
-         with_pool([&](auto& out, auto& in) { return one_by_one(out, in, name == "pool-submit-asleep"); }), "us");
+         with_pool(sizeof(message), nothing, [](auto& out, auto& in) { return round_trip_awake(trip_over(out, in)); }),
+         "us");
+  else if (name == "pool-submit-asleep")
+    emit(name, me, "p50",
+         with_pool(sizeof(message), thinks, [](auto& out, auto& in) { return round_trip_asleep(trip_over(out, in)); }),
+         "us");
   else
     return std::fprintf(stderr, "zeromq_pool: no case \"%s\"\n", argc > 1 ? argv[1] : ""), 2;
 }

@@ -18,6 +18,7 @@ import reference  # noqa: E402
 PROGRAMS = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 PATIENCE = 120  # seconds; only a guard against hanging
 EVERY_WORD = 10**6
+FORMS = ([], ["--queues"])  # by a pool, by queues
 
 
 def run(name, *arguments, code=0, **how):
@@ -152,31 +153,52 @@ class Wordcount(unittest.TestCase):
         return err
 
     def test_any_number_of_processes_counts_what_the_reference_counts(self):
-        for processes in (1, 2, 4):
-            with self.subTest(processes=processes):
-                err = self.check("--processes", processes)
-                self.assertNotIn("death", err)
+        for form in FORMS:
+            for processes in (1, 2, 4):
+                with self.subTest(form=form, processes=processes):
+                    err = self.check("--processes", processes, *form)
+                    self.assertNotIn("death", err)
 
     def test_the_count_is_right_over_sockets_too(self):
         self.check("--processes", 2, "--socket")
 
-    def test_the_count_is_right_when_a_worker_is_killed_before_it_has_given_its_counts(self):
+    def test_a_batch_whose_worker_is_killed_is_counted_by_another(self):
         for processes in (1, 2, 4):
             with self.subTest(processes=processes):
                 err = self.check("--processes", processes, "--kill-one")
+                self.assertRegex(err, r"a worker died with batch 0 in hand, whose first file is .*; process \d+ counted it again")
+                self.assertRegex(err, r"counter worker \d \(process \d+\) killed by SIGKILL; another worker takes its place")
+                self.assertIn(" 0 second counts dropped", err)
+
+    def test_what_a_worker_of_the_pool_gave_before_it_was_killed_counts_once(self):
+        for processes in (1, 4):
+            with self.subTest(processes=processes):
+                err = self.check("--processes", processes, "--kill-one=after")
+                self.assertRegex(err, r"counter worker \d \(process \d+\) killed by SIGKILL; another worker takes its place")
+                self.assertNotIn("with batch 0 in hand", err)
+                self.assertIn(" 0 second counts dropped", err)
+
+    def test_the_queue_gives_the_batch_of_a_killed_worker_to_another(self):
+        for processes in (1, 2, 4):
+            with self.subTest(processes=processes):
+                err = self.check("--processes", processes, "--queues", "--kill-one")
                 self.assertRegex(err, r"counter-1 \(process \d+\) was killed with batch 0 in hand")
                 self.assertIn("counter-1 killed by SIGKILL; another worker takes its place", err)
                 self.assertIn(" 0 second counts dropped", err)
 
-    def test_second_counts_are_dropped_when_a_worker_is_killed_after_it_has_given_its_counts(self):
+    def test_second_counts_are_dropped_when_a_queue_s_worker_is_killed_after_it_has_given_its_counts(self):
         for processes in (1, 4):
             with self.subTest(processes=processes):
-                err = self.check("--processes", processes, "--kill-one=after")
+                err = self.check("--processes", processes, "--queues", "--kill-one=after")
                 self.assertIn("counter-1 killed by SIGKILL; another worker takes its place", err)
                 self.assertIn(" 1 second counts dropped", err)
 
     def test_what_was_skipped_is_said_with_the_reason(self):
-        err = self.check()
+        for form in FORMS:
+            with self.subTest(form=form):
+                self.check_reasons(self.check(*form))
+
+    def check_reasons(self, err):
         self.assertRegex(err, r"(?m)^skipped  6$")
         self.assertRegex(err, r"2 binary \(a zero byte in the first 8 KiB\): .*zero at once, .*zero at the last byte")
         self.assertRegex(err, r"3 symbolic link: .*broken link, .*link, .*link to a directory")
@@ -192,47 +214,59 @@ class Wordcount(unittest.TestCase):
         (closed / "directory").chmod(0)
         self.addCleanup((closed / "directory").chmod, 0o700)
         how = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-        try:
-            out, err = run("wordcount", closed, "--json", **how)
-        except PermissionError as error:
-            self.skipTest(f"another user cannot run the program here: {error}")
-        self.assertEqual(json.loads(out)["files"], 1)
-        self.assertEqual(json.loads(out)["skipped"], 2)
-        self.assertRegex(err, r"2 unreadable: Permission denied: .*/directory, .*/file")
+        for form in FORMS:
+            with self.subTest(form=form):
+                try:
+                    out, err = run("wordcount", closed, "--json", *form, **how)
+                except PermissionError as error:
+                    self.skipTest(f"another user cannot run the program here: {error}")
+                self.assertEqual(json.loads(out)["files"], 1)
+                self.assertEqual(json.loads(out)["skipped"], 2)
+                self.assertRegex(err, r"2 unreadable: Permission denied: .*/directory, .*/file")
 
     def test_the_licences_of_this_machine_are_counted_as_the_reference_does(self):
         licences = "/usr/share/common-licenses"
         if not os.path.isdir(licences):
             self.skipTest(f"this machine has no {licences}")
-        out, _ = run("wordcount", licences, "--json", "--kill-one")
-        self.assertEqual(json.loads(out), reference.count(licences))
+        for form in FORMS:
+            out, _ = run("wordcount", licences, "--json", "--kill-one", *form)
+            self.assertEqual(json.loads(out), reference.count(licences))
 
     def test_an_empty_directory_and_a_single_file_are_fine(self):
-        for kill in ([], ["--kill-one"]):
-            out, _ = run("wordcount", self.tree / "empty directory", "--json", *kill)
+        for options in ([], ["--kill-one"], ["--queues"], ["--queues", "--kill-one"]):
+            out, _ = run("wordcount", self.tree / "empty directory", "--json", *options)
             self.assertEqual(json.loads(out), {"files": 0, "skipped": 0, "bytes": 0, "words": 0, "distinct": 0, "top": []})
         for name in ("case", "deep/link"):  # a link that is asked for is followed
             out, _ = run("wordcount", self.tree / name, "--json", "--top=2")
             self.assertEqual(json.loads(out), reference.count(self.tree / name, 2))
 
     def test_the_report_has_the_top_words_the_figures_and_the_speed(self):
-        out, err = run("wordcount", self.tree, "--processes", 2, "--top", 3)
+        for form in FORMS:
+            with self.subTest(form=form):
+                self.check_report(*run("wordcount", self.tree, "--processes", 2, "--top", 3, *form))
+
+    def check_report(self, out, err):
         lines = out.splitlines()
         for line, (word, number) in zip(lines, self.expected["top"][:3]):
             shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "?")
             self.assertRegex(line, rf"^ +\d\. +{number:,}  {re.escape(shown)}$")
         self.assertIn(f"files    {self.expected['files']:,} text files in {self.tree}", out)
         self.assertIn(f"{self.expected['words']:,} words, {self.expected['distinct']:,} of them different", out)
-        self.assertRegex(out, r"\d+ MB/s by 2 processes, \d+ MB/s by one alone without queues: \d+\.\d\d times as fast")
+        self.assertRegex(out, r"\d+ MB/s by 2 processes, \d+ MB/s by one alone: \d+\.\d\d times as fast")
         self.assertEqual(err, "")  # no progress where nobody looks
 
     def test_a_progress_line_is_written_where_a_person_looks(self):
+        for form in FORMS:
+            with self.subTest(form=form):
+                self.check_progress_line(form)
+
+    def check_progress_line(self, form):
         terminal, other_side = os.openpty()
         shown = []
         reader = threading.Thread(target=read_all, args=(terminal, shown))
         reader.start()
         try:
-            done = subprocess.run([PROGRAMS / "wordcount", self.tree, "--json"], stdin=subprocess.DEVNULL,
+            done = subprocess.run([PROGRAMS / "wordcount", self.tree, "--json", *form], stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=other_side, timeout=PATIENCE, check=True)
         finally:
             os.close(other_side)

@@ -1,26 +1,14 @@
 #pragma once
-// The heart of the sample: processes that take batches of files from one queue and give counts through another.
+// What is counted, and how counts are added together: the part that both forms share (by_pool.hpp, by_queues.hpp).
 //
-//        feed (a thread)            workers (processes)              this process
-//     ---------------------  batches  -----------------  answers  -------------------
-//      walks, makes batches  =======>  count the words   =======>  adds them together
-//
-// A batch is in the hand of its worker until the worker asks for the next one. If the worker dies before that, the
-// queue gives the batch to another (`redeliver`), and this process starts a new worker. The dead one may have given its
-// counts already: then they come twice, and the second ones are dropped by the batch's id. So each file counts once.
+// Files are counted batch by batch. Whatever happens to a worker, each batch is added once: counts that come a second
+// time are dropped by the batch's id.
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <future>
 #include <iterator>
-#include <mp/mp.hpp>
-#include <optional>
-#include <span>
-#include <stdexcept>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "files.hpp"
@@ -29,13 +17,8 @@
 
 namespace wordcount {
 
-// Of a worker: shall it be killed, and when? `before` and `after` it has given the counts of its first batch.
+// Of a worker: shall it be killed, and when? `before` and `after` it has given the counts of the first batch.
 enum class victim { no, before, after };
-
-struct holding {  // "I hold this batch, and wait to be killed"
-  std::uint64_t id = 0;
-  std::string first_file{};
-};
 
 struct counts {
   std::uint64_t id = 0;  // of the batch
@@ -43,8 +26,6 @@ struct counts {
   packed_words table{};
   std::vector<skipped_file> skipped{};
 };
-
-using answer = std::variant<holding, counts>;
 
 // What is known in the end, and while it grows.
 struct totals {
@@ -54,6 +35,8 @@ struct totals {
   std::uint64_t batches = 0, second_counts = 0;
   std::vector<std::string> deaths{};  // one sentence each
 };
+
+using progress = std::function<void(const totals&)>;
 
 // Adds what is in `b` to `table`, and to all of `c` but its table.
 inline void count_batch(const batch& b, text_reader& reader, word_table& table, counts& c) {
@@ -70,139 +53,43 @@ inline void count_batch(const batch& b, text_reader& reader, word_table& table, 
   }
 }
 
-// What each worker runs. The loop ends when no more batches can come, and none that is in another's hand can come back.
-inline void count_batches(mp::receiver<batch> batches, mp::sender<answer> answers, victim role) {
-  text_reader reader;
-  word_table table;
-  const auto wait_to_be_killed = [&](const batch& b) {
-    answers.put(holding{b.id, b.pieces.at(0).path});
-    mp::this_process::parent()->join();
-  };
-  for (const batch& b : batches) {
-    if (role == victim::before) wait_to_be_killed(b);
-    counts c{.id = b.id};
-    count_batch(b, reader, table, c);
-    c.table = pack(table);
-    table.clear();
-    answers.put(std::move(c));
-    if (role == victim::after) wait_to_be_killed(b);
-  }
+// What a worker does with one batch. It keeps the memory of `reader` and `table` for the next.
+inline counts counts_of(const batch& b, text_reader& reader, word_table& table) {
+  counts c{.id = b.id};
+  table.clear();
+  count_batch(b, reader, table, c);
+  c.table = pack(table);
+  return c;
 }
 
-// The parent's side: starts the workers, adds up what they give, replaces those that die.
-class counting {
+class adding {
 public:
-  using give_batch = std::function<void(batch&&)>;
-  using progress = std::function<void(const totals&)>;
+  explicit adding(progress show) : show_(std::move(show)) {}
 
-  counting(std::ptrdiff_t processes, mp::transport transport, victim kill = victim::no, progress show = {})
-      : processes_(processes),
-        kill_(kill),
-        show_(std::move(show)),
-        batches_({.on_consumer_death = mp::on_death::redeliver, .transport = transport}),
-        answers_({.transport = transport}) {}
-
-  // Counts what `feed` gives to its argument, in a thread of its own. Throws what `feed` throws, and runtime_error if
-  // workers die again and again.
-  totals run(const std::function<void(const give_batch&)>& feed) {
-    std::uint64_t fed = 0;
-    std::future<void> feeding = std::async(std::launch::async, [&, last = batches_.sender()]() mutable {
-      const mp::sender<batch> to = std::move(last);  // gone at the end of this function, not with the future
-      feed([&](batch&& b) {
-        to.put(std::move(b));
-        ++fed;
-      });
-    });
-    batches_.close_sender();  // now only the thread can put: when it is done, the workers' loops can end
-
-    // A worker that is to be killed starts alone, so that it is sure to get a batch.
-    start_worker(kill_);
-    if (kill_ == victim::no) start_others();
-    try {
-      while (!workers_.empty()) step();
-    } catch (...) {
-      batches_.shutdown();  // or the thread, and with it the future, would wait for room in the queue for ever
-      throw;
-    }
-    take_answers();
-    feeding.get();
-    if (done_.batches != fed) throw std::runtime_error("the workers have ended, and not all files are counted");
-    return std::move(done_);
-  }
-
-private:
-  static constexpr std::size_t most_deaths = 8;  // then it is the files, or the machine, and no accident
-
-  void start_worker(victim role = victim::no) {
-    const std::string name = "counter-" + std::to_string(++started_);
-    workers_.push_back(
-        mp::process{{.name = name}, count_batches, batches_.receiver(), answers_.sender(), role}.start());
-  }
-
-  void start_others() {
-    while (std::ssize(workers_) < processes_) start_worker();
-  }
-
-  // Waits for an answer or for the end of a worker, and deals with all that is there.
-  void step() {
-    std::vector<mp::waitable> either{answers_};
-    either.insert(either.end(), workers_.begin(), workers_.end());
-    mp::wait(std::span<const mp::waitable>(either));
-    take_answers();
-    for (std::size_t i = workers_.size(); i-- > 0;)
-      if (const std::optional<mp::exit_status> ended = workers_[i].exit_status()) take_leave(i, *ended);
-  }
-
-  void take_answers() {
-    while (std::optional<answer> a = answers_.try_get()) std::visit([this](auto& it) { take(it); }, *a);
-  }
-
-  void take(const holding& h) {
-    start_others();  // they are waiting for batches when it dies
-    mp::process& w = workers_.at(0);
-    w.kill();
-    done_.deaths.push_back(w.name() + " (process " + std::to_string(w.pid()) + ") was killed with batch " +
-                           std::to_string(h.id) + " in hand, whose first file is " + h.first_file);
-  }
-
-  void take(counts& c) {
+  void add(counts&& c) {
     if (c.id >= counted_.size()) counted_.resize(c.id + 1);
     if (counted_[c.id]) {
-      ++done_.second_counts;
+      ++sum.second_counts;
       return;
     }
     counted_[c.id] = true;
-    ++done_.batches;
-    done_.files += c.files;
-    done_.bytes += c.bytes;
-    done_.words += c.words;
-    merge(done_.table, c.table);
-    std::move(c.skipped.begin(), c.skipped.end(), std::back_inserter(done_.skipped));
-    if (show_) show_(done_);
+    ++sum.batches;
+    sum.files += c.files;
+    sum.bytes += c.bytes;
+    sum.words += c.words;
+    merge(sum.table, c.table);
+    std::move(c.skipped.begin(), c.skipped.end(), std::back_inserter(sum.skipped));
+    if (show_) show_(sum);
   }
 
-  void take_leave(std::size_t i, const mp::exit_status& ended) {
-    const std::string name = workers_[i].name();
-    workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
-    if (ended.success()) return;
-    done_.deaths.push_back(name + " " + to_string(ended) + "; another worker takes its place");
-    if (done_.deaths.size() > most_deaths) throw std::runtime_error("too many workers died; the last: " + name);
-    start_worker();
-  }
+  totals sum{};
 
-  std::ptrdiff_t processes_;
-  victim kill_;
+private:
   progress show_;
-  mp::queue<batch> batches_;
-  mp::queue<answer> answers_;
-  mp::sender<answer> stay_open_ = answers_.sender();  // the queue must not end between one worker and the next
-  std::vector<mp::process> workers_;
   std::vector<bool> counted_;  // by the id of a batch
-  totals done_;
-  int started_ = 0;
 };
 
-// The same without a second process, and without a queue: what the speed is compared with.
+// The same without a second process: what the speed is compared with.
 inline totals count_alone(const std::vector<batch>& batches) {
   totals t;
   text_reader reader;

@@ -16,19 +16,21 @@
 namespace wordcount {
 
 inline constexpr const char* usage =
-    "usage: wordcount [DIR]... [--processes N] [--top N] [--json] [--kill-one[=before|after]] [--socket]\n"
+    "usage: wordcount [DIR]... [--processes N] [--top N] [--json] [--kill-one[=before|after]]\n"
+    "                 [--queues] [--socket]\n"
     "  DIR            what to count: directories or files (default: the documentation and licences of this machine)\n"
     "  --processes N  how many processes count (default: as many as there are processors)\n"
     "  --top N        how many words to print (default: 20)\n"
     "  --json         one line of JSON instead of a report; what was skipped goes to the standard error stream\n"
     "  --kill-one     kills a worker that holds files: before it has given their counts (default), or after\n"
-    "  --socket       the queues go over sockets instead of shared memory\n";
+    "  --queues       without a pool: by processes that share the work through two queues\n"
+    "  --socket       as --queues, and they go over sockets instead of shared memory\n";
 
 struct options {
   std::vector<std::filesystem::path> roots{};
   std::ptrdiff_t processes = mp::cpu_count();
   std::size_t top = 20;
-  bool json = false, help = false;
+  bool json = false, queues = false, help = false;
   mp::transport transport = mp::transport::ring;
   victim kill = victim::no;
 };
@@ -62,8 +64,10 @@ inline options parse(int argc, char** argv) {
       o.top = number(0, 1'000'000'000);
     else if (words[i] == "--json")
       o.json = true;
+    else if (words[i] == "--queues")
+      o.queues = true;
     else if (words[i] == "--socket")
-      o.transport = mp::transport::socket;
+      o.queues = true, o.transport = mp::transport::socket;
     else if (words[i] == "--kill-one" || words[i] == "--kill-one=before")
       o.kill = victim::before;
     else if (words[i] == "--kill-one=after")

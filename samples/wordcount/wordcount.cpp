@@ -1,9 +1,9 @@
-// wordcount: the words of all text files under a directory, counted by processes that share the work through two
-// queues.
+// wordcount: the words of all text files under a directory, counted by a pool of processes.
 //
-// A real job: several processes take file names from one queue and give counts through another, and the count is right
-// even if one of them is killed in the middle (`--kill-one`). How they work together is in counting.hpp; the rest is
-// text.hpp (what a word is), files.hpp (which files), words.hpp (a fast table), report.hpp and options.hpp.
+// A real job: workers count batches of files, and the count is right even if one of them is killed in the middle
+// (`--kill-one`). How they work together is in by_pool.hpp, and once more without a pool, by two queues, in
+// by_queues.hpp (`--queues`); the rest is counting.hpp (adding up), text.hpp (what a word is), files.hpp (which files),
+// words.hpp (a fast table), report.hpp and options.hpp.
 
 #include <algorithm>
 #include <chrono>
@@ -11,10 +11,13 @@
 #include <exception>
 #include <iostream>
 #include <mp/mp.hpp>
+#include <ranges>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
-#include "counting.hpp"
+#include "by_pool.hpp"
+#include "by_queues.hpp"
 #include "files.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -23,22 +26,23 @@ namespace wordcount {
 
 constexpr std::uint64_t compared_bytes = 256 << 20;  // enough for a steady figure, and they stay in memory
 
+template <class Batches>
+totals count(const options& o, Batches&& batches, progress show = {}) {
+  return o.queues ? queue_counting(o.processes, o.transport, o.kill, std::move(show)).run(batches)
+                  : count_by_pool(batches, o.processes, o.kill, std::move(show));
+}
+
 // `seen` keeps the first batches, for the comparison.
-totals count(const options& o, std::vector<batch>& seen) {
+totals count_files(const options& o, std::vector<batch>& seen) {
   progress_line line;
-  std::vector<skipped_file> skipped;
-  counting all(o.processes, o.transport, o.kill, [&](const totals& t) { line.show(t); });
-  totals t = all.run([&](const counting::give_batch& give) {
-    std::uint64_t bytes = 0;
-    file_walk files(o.processes, [&](batch&& b) {
-      if ((bytes += b.bytes) <= compared_bytes) seen.push_back(b);
-      give(std::move(b));
-    });
-    for (const auto& root : o.roots) files.walk(root);
-    files.finish();
-    skipped = std::move(files.skipped());
-  });
-  t.skipped.insert(t.skipped.end(), skipped.begin(), skipped.end());
+  std::uint64_t bytes = 0;
+  file_walk files(o.processes, o.roots);
+  const auto watched = [&](const batch& b) -> const batch& {
+    if ((bytes += b.bytes) <= compared_bytes) seen.push_back(b);
+    return b;
+  };
+  totals t = count(o, files | std::views::transform(watched), [&](const totals& now) { line.show(now); });
+  t.skipped.insert(t.skipped.end(), files.skipped().begin(), files.skipped().end());
   return t;
 }
 
@@ -48,33 +52,31 @@ seconds time_of(const auto& job) {
   return std::chrono::steady_clock::now() - begin;
 }
 
-// Counts `batches` in turns: by one process that uses no queue, and by several with all that belongs to it (their
+// Counts `batches` in turns: by one process that sends no message, and by several with all that belongs to it (their
 // start, the queues, adding up). The files are in memory by now. The better of two turns each.
 void compare(std::ostream& out, const std::vector<batch>& batches, const options& o) {
+  options calm = o;
+  calm.kill = victim::no;
   seconds alone = seconds::max(), together = seconds::max();
   totals one, many;
   for (int turn = 0; turn < 2; ++turn) {
     alone = std::min(alone, time_of([&] { one = count_alone(batches); }));
-    together = std::min(together, time_of([&] {
-                          many = counting(o.processes, o.transport).run([&](const counting::give_batch& give) {
-                            for (batch b : batches) give(std::move(b));
-                          });
-                        }));
+    together = std::min(together, time_of([&] { many = count(calm, batches); }));
   }
   if (one.words != many.words || one.table.distinct() != many.table.distinct())
     throw std::runtime_error("one process and several have counted differently: did a file change meanwhile?");
   out << "         " << speed(one.bytes, together) << " by " << o.processes
       << (o.processes == 1 ? " process, " : " processes, ") << speed(one.bytes, alone)
-      << " by one alone without queues: " << std::fixed << std::setprecision(2) << alone / together
-      << " times as fast\n         (" << megabytes(one.bytes)
-      << " of it counted again by both in turns, from memory, with starting, queues and adding up; the better of two "
+      << " by one alone: " << std::fixed << std::setprecision(2) << alone / together << " times as fast\n         ("
+      << megabytes(one.bytes)
+      << " of it counted again by both in turns, from memory, with starting, messages and adding up; the better of two "
          "turns each)\n";
 }
 
 int run(const options& o) {
   std::vector<batch> seen;
   totals t;
-  const seconds time = time_of([&] { t = count(o, seen); });
+  const seconds time = time_of([&] { t = count_files(o, seen); });
   if (o.json) {
     print_json(std::cout, t, o.top);
     print_skipped(std::cerr, t);

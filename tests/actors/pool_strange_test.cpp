@@ -1,0 +1,185 @@
+// Tasks that do to their process what no task should: fork, end threads, close or overwrite every descriptor, execute
+// something else, stop. The pool must not wait for them, nor take a second answer.
+
+#include "mp/process.hpp"
+#include "pool_tasks.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <iostream>
+
+using namespace mp_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Returns in both copies; only the first waits for the other.
+int return_twice(int x) {
+  const pid_t copy = ::fork();
+  if (copy == 0) return -1;
+  int status = 0;
+  ::waitpid(copy, &status, 0);
+  return x;
+}
+int end_thread(int) { ::pthread_exit(nullptr); }
+int close_everything(int x) {
+  ::close_range(0, ~0U, 0);
+  return x;
+}
+int overwrite_everything(int x) {
+  const int garbage = ::open("/dev/zero", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 256; ++fd)
+    if (fd != garbage) ::dup2(garbage, fd);
+  return x;
+}
+int become_another_program(int) {
+  ::execl("/bin/true", "true", nullptr);
+  return 1;
+}
+/// Its copy keeps all descriptors and stays, until the descriptor that it writes to has no reader.
+int leave_a_daemon(mp::unique_fd says) {
+  if (::fork() == 0) {
+    ::setsid();
+    while (::write(says.get(), "d", 1) == 1) continue;
+    ::_exit(0);
+  }
+  end_by(end::kill);
+}
+
+void work_without_streams() {
+  for (int fd = 0; fd < 3; ++fd) ::close(fd);
+  mp::pool p(2);
+  std::cout << "to nowhere";
+  const bool works = p.map(cube, numbers(10)).at(9) == 729;
+  const bool tells = death_in([&] { return p.apply(end_worker, end::segv); }).status.signal() == SIGSEGV;
+  mp::this_process::exit(works && tells ? 0 : 1);
+}
+
+}  // namespace
+
+TEST_CASE("pool: a task that forks and returns twice gives its answer once", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    for (int i = 0; i < 10; ++i) CHECK(p.apply(return_twice, i) == i);
+    CHECK(p.map(return_twice, numbers(10), {.chunk = 2}) == numbers(10));
+    CHECK(p.map(cube, numbers(100)).at(99) == 970299);
+    const auto s = p.stats();
+    CHECK(s.done == 120);
+    CHECK(s.worker_deaths == 0);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a process whose streams are closed may have one", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::process p{work_without_streams};
+    p.start();
+    const auto status = p.join_for(patience);
+    REQUIRE(status);
+    CHECK(status->success());
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a task that ends its thread ends its worker", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    auto f = p.submit(end_thread, 1);
+    REQUIRE(f.wait_for(patience));
+    CHECK_ERRC(f.get(), worker_died);
+    CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a task that closes or overwrites every descriptor is answered or dead, and the pool goes on",
+          "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    for (int (*const task)(int) : {close_everything, overwrite_everything})
+      for (int round = 0; round < 3; ++round) {
+        auto f = p.submit({.deadline = 2s}, task, 4);
+        REQUIRE(f.wait_for(patience));
+        try {
+          const int answer = f.get();
+          CHECK(answer == 4);
+        } catch (const mp::error& e) {
+          CHECK((e.code() == mp::errc::worker_died || e.code() == mp::errc::deadline_exceeded));
+        }
+        auto next = p.map_async(cube, numbers(100));
+        REQUIRE(next.wait_for(patience));
+        CHECK(next.get().at(99) == 970299);
+      }
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a task that executes another program ends with that program's status", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    auto f = p.submit(become_another_program, 1);
+    REQUIRE(f.wait_for(patience));
+    CHECK(death_in([&] { return f.get(); }).status == mp::exit_status::exited(0));
+    CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a daemon that a task leaves behind with its descriptors does not delay the news", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    mp::unique_fd hears(ends[0]);
+    mp::pool p(2);
+    auto f = p.submit(leave_a_daemon, mp::unique_fd(ends[1]));
+    REQUIRE(f.wait_for(patience));
+    CHECK_ERRC(f.get(), worker_died);
+    CHECK(p.apply(cube, 3) == 27);
+    char word = 0;
+    CHECK(::read(hears.get(), &word, 1) == 1);  // it lives on
+    hears.reset();                              // and ends
+    p.close();
+    CHECK(p.join_for(patience));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a stopped worker is not taken for dead, keeps nobody up, and its deadline ends it", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    auto f = p.submit({.grace = patience}, until_stopped, 4);
+    wait_until_running(p);
+    const auto busy = [&] {
+      for (const auto& w : p.stats().workers)
+        if (w.task == f.id()) return w.pid;
+      return pid_t{0};
+    }();
+    REQUIRE(busy > 0);
+    REQUIRE(::kill(busy, SIGSTOP) == 0);
+    CHECK(p.map(cube, numbers(200)).at(99) == 970299);
+    CHECK(p.stats().worker_deaths == 0);
+    CHECK_FALSE(f.ready());
+    REQUIRE(::kill(busy, SIGCONT) == 0);
+    CHECK(f.cancel());
+    CHECK(f.get() == 4);
+
+    auto late = p.submit(
+        {.deadline = 100ms},
+        [](int) -> int {
+          ::raise(SIGSTOP);
+          return 1;
+        },
+        0);
+    REQUIRE(late.wait_for(patience));
+    CHECK(death_in([&] { return late.get(); }).why == mp::death::deadline);
+  }
+  CHECK_CLEAN(ledger);
+}
