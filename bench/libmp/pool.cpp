@@ -2,8 +2,11 @@
 
 #include <mp/init.hpp>
 #include <mp/pool.hpp>
+#include <mp/queue.hpp>
 
+#include <malloc.h>
 #include <csignal>
+#include <vector>
 
 #include "../support/bench.hpp"
 
@@ -17,6 +20,11 @@ int same(int x) { return x; }
 int die(int) {
   std::raise(SIGKILL);
   return 0;
+}
+
+int wait_for(mp::queue<int> open, int x) {
+  open.get();
+  return x;
 }
 
 // The best of a few: the first also measures the function.
@@ -57,9 +65,27 @@ int main(int argc, char** argv) {
       samples.push_back(micros(clock::now() - before));
     }
     emit(name, me, "p50", median(std::move(samples)), "us");
+  } else if (name == "pool-memory") {
+    // Both workers are busy until all are queued.
+    mp::queue<int> open;
+    std::vector<mp::future<int>> busy, queued;
+    for (int i = 0; i < 2; ++i) busy.push_back(pool.submit(wait_for, open, i));
+    queued.reserve(many);
+    const auto before = mallinfo2();
+    for (int i = 0; i < many; ++i) queued.push_back(pool.submit(same, i));
+    const auto after = mallinfo2();
+    const auto used = [](const struct mallinfo2& m) { return static_cast<double>(m.uordblks + m.hblkhd); };
+    emit(name, me, "memory", (used(after) - used(before)) / many, "bytes");
+    for (int i = 0; i < 2; ++i) open.put(i);
+    for (auto& one : queued) one.get();
   } else if (name == "pool-death") {
     std::vector<double> samples;
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 200; ++i) {
+      // Both workers are there and have nothing to do, and so have those who start them.
+      do think(think_time);
+      while (pool.stats().workers.size() != 2 || pool.stats().running != 0);
+      for (int k = 0; k < 8; ++k) pool.submit(same, k).get();
+      think(10 * think_time);
       const auto before = clock::now();
       try {
         pool.submit(die, 1).get();
@@ -67,7 +93,9 @@ int main(int argc, char** argv) {
       }
       samples.push_back(micros(clock::now() - before));
     }
-    emit(name, me, "p50", median(std::move(samples)), "us");
+    std::sort(samples.begin(), samples.end());
+    emit(name, me, "p50", samples[samples.size() / 2], "us");
+    emit(name, me, "p99", samples[samples.size() * 99 / 100], "us");
   } else {
     return std::fprintf(stderr, "pool: no case \"%s\"\n", argc > 1 ? argv[1] : ""), 2;
   }
