@@ -36,7 +36,7 @@ class Case:
 def programs(case, *files, **options):
     found = []
     for file in files:
-        ranks = 2 if file == "peer_openmpi" else 0
+        ranks = {"peer_openmpi": 2, "peer_openmpi_pool": 3}.get(file, 0)
         found.append(Program(file, (case,), ranks, **options))
     return tuple(found)
 
@@ -77,8 +77,8 @@ CASES = (
          programs("stream-1mib", "libmp_stream", "limit_stream", "peer_boost_message_queue", "peer_openmpi"),
          (Goal("best peer", 1.5),)),
     Case("pool-map-chunk-1", "pool of 2: map of 1,000,000 no-ops, chunk 1", (("rate", "task/s"),), "higher",
-         programs("pool-map-chunk-1", "libmp_pool", "peer_zeromq_pool", "peers/python_pool.py"),
-         (Goal("ZeroMQ pool by hand", 10), Goal("Python Pool", 100))),
+         programs("pool-map-chunk-1", "libmp_pool", "peer_zeromq_pool", "peer_openmpi_pool", "peers/python_pool.py"),
+         (Goal("ZeroMQ pool by hand", 10), Goal("Python Pool", 100), Goal("OpenMPI pool by hand", 0.8))),
     Case("pool-map", "pool of 2: map of 1,000,000 no-ops, default chunks", (("rate", "task/s"),), "higher",
          programs("pool-map", "libmp_pool", "peers/python_pool.py"),
          (Goal("Python Pool", 8),)),
@@ -88,8 +88,14 @@ CASES = (
     Case("pool-submit-asleep", "the same, the worker sleeps when the task comes", TIME, "lower",
          programs("pool-submit-asleep", "libmp_pool", "peer_zeromq_pool", "peers/python_pool.py"),
          (Goal("best peer", 1.0),)),
-    Case("pool-death", "pool of 2: a task kills its worker: until the caller knows", TIME, "lower",
-         programs("pool-death", "libmp_pool"), (Goal(None, 1000),)),
+    Case("pool-death", "pool of 2: a task kills its worker: until the caller knows", TIME + (("p99", "us"),), "lower",
+         programs("pool-death", "libmp_pool"), (Goal(None, 1000, "p99"),)),
+    Case("pool-memory", "pool of 2: memory of each of 1,000,000 tasks that wait", (("memory", "bytes"),), "lower",
+         programs("pool-memory", "libmp_pool"), (Goal(None, 200),), at_most_rounds=3),
+    Case("pool-vectors", "pool of 2: 64 tasks that take and return 8 MiB of doubles",
+         (("rate", "task/s"), ("one by one", "task/s")), "higher",
+         programs("pool-vectors", "libmp_pool", "peer_openmpi_pool"),
+         (Goal("OpenMPI pool by hand", 1.0),)),
     Case("memory-queue", "memory of an idle queue",
          MEMORY + (("used, resident", "KiB"), ("used, reserved", "KiB"), ("descriptors", "each")), "lower",
          programs("memory-queue", "libmp_memory"),

@@ -6,9 +6,11 @@
 
 #include <malloc.h>
 #include <csignal>
+#include <ranges>
 #include <vector>
 
 #include "../support/bench.hpp"
+#include "../support/vectors.hpp"
 
 namespace {
 
@@ -17,9 +19,15 @@ using namespace bench;
 constexpr int many = 1'000'000;
 
 int same(int x) { return x; }
-int die(int) {
+int die(mp::queue<std::int64_t> when) {
+  when.put(clock::now().time_since_epoch().count());
   std::raise(SIGKILL);
   return 0;
+}
+std::vector<double> doubled(const std::vector<double>& in) {
+  std::vector<double> out(in.size());
+  scale(in, out);
+  return out;
 }
 
 int wait_for(mp::queue<int> open, int x) {
@@ -80,22 +88,37 @@ int main(int argc, char** argv) {
     for (auto& one : queued) one.get();
   } else if (name == "pool-death") {
     std::vector<double> samples;
+    mp::queue<std::int64_t> when;
     for (int i = 0; i < 200; ++i) {
       // Both workers are there and have nothing to do, and so have those who start them.
       do think(think_time);
       while (pool.stats().workers.size() != 2 || pool.stats().running != 0);
       for (int k = 0; k < 8; ++k) pool.submit(same, k).get();
       think(10 * think_time);
-      const auto before = clock::now();
       try {
-        pool.submit(die, 1).get();
+        pool.submit(die, when).get();
       } catch (const mp::worker_died&) {
+        samples.push_back(micros(clock::now().time_since_epoch() - clock::duration(when.get())));
       }
-      samples.push_back(micros(clock::now() - before));
     }
     std::sort(samples.begin(), samples.end());
     emit(name, me, "p50", samples[samples.size() / 2], "us");
     emit(name, me, "p99", samples[samples.size() * 99 / 100], "us");
+  } else if (name == "pool-vectors") {
+    const std::vector<double> task(vector_length, 1.5);
+    const auto in = std::views::iota(0, vector_tasks) | std::views::transform([&](int) -> auto& { return task; });
+    std::vector<double> rates, one_by_one;
+    for (int round = 0; round < vector_rounds; ++round) {
+      auto start = clock::now();
+      const auto out = pool.map(doubled, in, {.chunk = 1});
+      rates.push_back(vector_tasks / seconds(clock::now() - start));
+      for (const auto& r : out) consume(r.data(), r.size() * sizeof(double));
+      start = clock::now();
+      for (const auto& r : pool.imap(doubled, in, {.chunk = 1})) consume(r.data(), r.size() * sizeof(double));
+      one_by_one.push_back(vector_tasks / seconds(clock::now() - start));
+    }
+    emit(name, me, "rate", median(std::move(rates)), "task/s");
+    emit(name, me, "one by one", median(std::move(one_by_one)), "task/s");
   } else {
     return std::fprintf(stderr, "pool: no case \"%s\"\n", argc > 1 ? argv[1] : ""), 2;
   }
