@@ -50,9 +50,10 @@ struct lane_page {
   std::atomic<std::uint32_t> done;     // its items whose results lie outside
   std::atomic<std::uint32_t> draft_used;
   std::atomic<std::int64_t> item_since;  // when the item began, where somebody watches; ns of the monotonic clock
-  std::atomic<std::uint64_t> unit_ns;    // how long a unit takes, about
-  std::atomic<std::uint64_t> item_ns;    // and an item
   std::atomic<std::uint32_t> listening;  // number + 1 of the unit that has asked for its stop token
+  // Now and then; the parent reads it often, so it lies apart from what changes with every unit.
+  alignas(128) std::atomic<std::uint64_t> unit_ns;  // how long a unit takes, about
+  std::atomic<std::uint64_t> item_ns;               // and an item
   // The parent writes.
   alignas(128) std::atomic<std::uint32_t> stop_unit;  // number + 1 of the unit whose stop token is to trip
   shared_bell stop_bell;                              // the worker's watcher sleeps here

@@ -22,6 +22,8 @@ void pool_core::locked::release() noexcept {
   }
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
+  std::vector<std::uint32_t> starts;
+  starts.swap(core_.starts_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
   if (core_.self_ && core_.is_over()) last = std::move(core_.self_);
   const bool wake = std::exchange(core_.news_, false) && core_.collectors_ > others_;
@@ -34,6 +36,8 @@ void pool_core::locked::release() noexcept {
     job = next;
   }
   for (auto& f : callbacks) core_.post_callback(std::move(f));
+  // Last: nobody who waits for an answer waits for a new worker.
+  for (const std::uint32_t seat : starts) core_.begin_start(seat);
 }
 
 // -- what a unit has come to
@@ -65,9 +69,10 @@ void pool_core::fail_unit(pool_unit& u, std::exception_ptr problem) noexcept {
 void pool_core::finish_unit(pool_unit& u) noexcept {
   pool_job* const job = u.job;
   --outstanding_;
-  said_.erase(&u);
+  if (!said_.empty()) said_.erase(&u);
   job->recycle(&u);
-  job->let_go();
+  // The last one: a unit of an unfinished job still has items without answer, here or elsewhere.
+  if (job->unresolved == 0) job->let_go();
 }
 
 void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
@@ -76,10 +81,12 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   std::memcpy(&r, item.bytes.data(), sizeof r);
   const auto rest = item.bytes.subspan(sizeof r);
   pool_unit* const u = lane.at(r.unit);
+  __builtin_prefetch(lane.at(r.unit + 1));  // whose result is likely to come next
   // A worker that writes nonsense into the pipe has lost its mind: what it says of units that it has not got is dropped.
   if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.first != u->resolved || r.count == 0 ||
       r.count > u->count - r.first)
     return;
+  pool_unit* left = nullptr;  // items that the worker could not find
   if (r.kind == record_is::values) {
     try {
       u->job->accept(u->first + r.first, r.count, rest, std::move(item.fds));
@@ -90,16 +97,12 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
     lane.tasks_done += r.count;
   } else if (r.kind == record_is::failed) {
     const bool rest_unread = (r.flags & result_record::rest_unread) != 0 && r.first + 1 != u->count;
-    fail_item(*u, r.first, decode_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
+    fail_item(*u, r.first, keep_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
     ++lane.tasks_done;
     if (rest_unread) {
       try {
-        pool_unit* const left = split(*u, r.first + 1, u->count - r.first - 1);
+        left = split(*u, r.first + 1, u->count - r.first - 1);
         u->count = u->resolved;
-        if (is_unwanted(*left))
-          fail_unit(*left, cancelled_before());
-        else
-          enqueue_front(*left);
       } catch (...) {
         while (u->resolved != u->count) fail_item(*u, u->resolved, std::current_exception());
       }
@@ -110,6 +113,11 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   --lane.in_flight;
   if (lane.kill && lane.kill->number == r.unit) lane.kill.reset();
   finish_unit(*u);
+  if (!left) return;
+  if (is_unwanted(*left))
+    fail_unit(*left, cancelled_before());
+  else
+    enqueue_front(*left);
 }
 
 bool pool_core::collect_lane(pool_lane& lane) noexcept {
@@ -143,6 +151,10 @@ bool pool_core::collect_lane(pool_lane& lane) noexcept {
   while (lane.got != lane.put && !lane.at(lane.got) && lane.slot(lane.got) != slot_word(lane.got, slot_state::taken))
     ++lane.got;
   if (const auto ns = lane.page->item_ns.load(std::memory_order_relaxed)) item_ns_ = ns;
+  if (const auto ns = lane.page->unit_ns.load(std::memory_order_relaxed); ns != lane.unit_ns) {
+    lane.unit_ns = ns;
+    lane.most_in_flight = units_in_flight(ns, lane_slots);
+  }
   return any;
 }
 
@@ -238,6 +250,8 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
           chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(plan.window / (2 * seats_.size()), 1, chunk));
       }
       if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0);
+      // Behind what others have queued, one at a time: else it would have to wait until they have nothing left.
+      if (!dry && units == 0 && job.unresolved == 0) units = 1;
     }
     if (units == 0) {
       struct {
@@ -291,9 +305,7 @@ std::uint32_t pool_core::feed_room(std::uint64_t wanted, std::uint32_t most, boo
 void pool_core::take_in(pool_unit& u) noexcept {
   pool_job& job = *u.job;
   u.id = next_ids(u.count);
-  job.hold();
-  job.unresolved += u.count;
-  ++outstanding_;
+  expect(job, u.count);
   if (closed_ || broken_ || job.stop_asked) {
     std::exception_ptr problem;
     try {

@@ -69,7 +69,12 @@ void pool_core::check_open() {
   if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
 }
 
-bool pool_core::submit(pool_unit& unit, bool wait) {
+std::uint32_t pool_core::register_function(const unit_function& f) {
+  const locked lock(*this);
+  return function_number(f);
+}
+
+bool pool_core::submit(pool_unit& unit, const unit_function& f, bool wait) {
   const auto most = static_cast<std::uint64_t>(options_.max_queued);
   for (;;) {
     {
@@ -77,12 +82,11 @@ bool pool_core::submit(pool_unit& unit, bool wait) {
       if (broken_) throw_error(errc::pool_broken, broken_why_);
       if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
       pool_job& job = *unit.job;
+      job.function = function_number(f);
       pool_lane* const lane = has_queued() || (job.options && !job.options->key.empty()) ? nullptr : best_lane();
       if (lane || most == 0 || queued_ < most) {
         unit.id = next_ids(unit.count);
-        job.hold();
-        job.unresolved += unit.count;
-        ++outstanding_;
+        expect(job, unit.count);
         if (!lane || !dispatch(*lane, unit)) {
           enqueue(unit);
           if (!deadline_of(job).is_none()) timed_ = true;
@@ -115,10 +119,7 @@ void pool_core::submit_to_each(const std::vector<pool_unit*>& units) {
   for (std::size_t i = 0; i < units.size(); ++i) {
     pool_unit& u = *units[i];
     u.id = next_ids(u.count);
-    u.job->hold();
-    u.job->unresolved += u.count;
-    ++outstanding_;
-    u.queued = true;
+    expect(*u.job, u.count);
     ++queued_;
     seats_[i % seats_.size()].keyed.push_back(&u);
   }
@@ -163,7 +164,6 @@ bool pool_core::cancel(pool_job& job) noexcept {
   while (!mine.empty()) {
     pool_unit* const u = mine.pop_front();
     --queued_;
-    u->queued = false;
     cancelled_ += u->count - u->resolved;
     fail_unit(*u, problem);
   }

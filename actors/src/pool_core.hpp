@@ -10,6 +10,7 @@
 
 #include "lane_layout.hpp"
 #include "mp/detail/pool_face.hpp"
+#include "oom_watch.hpp"
 #include "pool_lane.hpp"
 #include "services.hpp"
 #include "supervisor_policy.hpp"
@@ -70,7 +71,8 @@ public:
   /// Starts the workers. Throws: as process::start; none is left behind.
   void start();
 
-  bool submit(pool_unit& unit, bool wait);
+  std::uint32_t register_function(const unit_function& f);
+  bool submit(pool_unit& unit, const unit_function& f, bool wait);
   void submit_to_each(const std::vector<pool_unit*>& units);
   void check_open();
   bool collect_until(bool (*is_done)(void*), void* context, time_point until);
@@ -90,7 +92,6 @@ public:
   std::vector<dead_letter> letters();
   void stop_by(time_point until, verdict& what) noexcept override;
 
-  std::uint64_t next_ids(std::uint64_t n) noexcept { return ids_.fetch_add(n, std::memory_order_relaxed); }
   std::ptrdiff_t workers() const noexcept { return seat_count_.load(std::memory_order_relaxed); }
   void with_lock(void (*f)(void*), void* context);
   const pool_options& options() const noexcept { return options_; }
@@ -126,12 +127,24 @@ private:
   };
 
   // -- units on their way (pool_dispatch.cpp); all locked
+  // One more unit: the job is held while items of it have no answer.
+  void expect(pool_job& job, std::uint32_t items) noexcept {
+    if (job.unresolved == 0) job.hold();
+    job.unresolved += items;
+    ++outstanding_;
+  }
   void enqueue(pool_unit& u) noexcept;
   void enqueue_front(pool_unit& u) noexcept;
   void feed_lanes() noexcept;
   pool_lane* best_lane() noexcept;
+  struct parcel;
   bool dispatch(pool_lane& lane, pool_unit& u) noexcept;
-  bool send_function(pool_lane& lane, const unit_function& f, std::uint32_t& number);
+  std::uint16_t flags_of(const pool_job& job) const noexcept {
+    const bool watched = !deadline_of(job).is_none();
+    return static_cast<std::uint16_t>((watched ? task_record::watched : 0) |
+                                      (watched || job.options ? task_record::has_more : 0));
+  }
+  bool send_function(pool_lane& lane, std::uint32_t number);
   std::uint32_t room(const pool_lane& lane) const noexcept;
   void help_idle_lanes() noexcept;
   bool has_queued() const noexcept { return queued_ != 0; }
@@ -143,6 +156,7 @@ private:
     return job.options && !job.options->deadline.is_none() ? job.options->deadline : options_.deadline;
   }
   std::uint32_t function_number(const unit_function& f);
+  task_id next_ids(std::uint64_t n) noexcept { return std::exchange(next_id_, next_id_ + n); }
   void note_times(const pool_lane& lane) noexcept;
 
   // -- answers (pool_collect.cpp); all locked
@@ -165,8 +179,11 @@ private:
   void install(std::unique_ptr<pool_lane> lane);             // locked
   void start_later(std::uint32_t seat, bool failed) noexcept;
   void start_missing() noexcept;
+  void begin_start(std::uint32_t seat) noexcept;                // not locked
   void run_starter(std::uint32_t seat) noexcept;                // not locked
   void on_end(pool_lane* lane) noexcept;                        // not locked
+  void find_and_bury(pool_lane* lane) noexcept;                 // not locked
+  void name_functions(const pool_lane& lane);                   // not locked
   void bury(pool_lane& lane, mp::post_mortem& found) noexcept;  // locked
   void casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;
   void break_pool(const std::string& why) noexcept;
@@ -201,16 +218,19 @@ private:
   std::vector<seat> seats_;
   std::vector<bool> lane_used_;
   std::map<int, unit_list, std::greater<>> backlog_;
-  unit_list delayed_;              // retries that wait for their time
-  std::uint64_t queued_ = 0;       // units in backlog_, keyed and delayed_
+  unit_list delayed_;         // retries that wait for their time
+  std::uint64_t queued_ = 0;  // units in backlog_, keyed and delayed_
+  task_id next_id_ = 1;
   std::uint64_t outstanding_ = 0;  // units that are not over
   std::vector<unit_function> functions_;
+  std::vector<std::string> names_;  // of some of them
   restart_budget budget_;
   std::minstd_rand chance_;
   bool closed_ = false, terminated_ = false, broken_ = false;
   std::string broken_why_;
   pool_job* finished_ = nullptr;  // finish() is to be called
   std::vector<std::function<void()>> callbacks_;
+  std::vector<std::uint32_t> starts_;  // seats whose worker is to be started
   int starters_ = 0;
   int burials_ = 0;  // lanes that ended and are not freed yet
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
@@ -226,8 +246,8 @@ private:
 
   std::shared_ptr<pool_core> self_;  // until its last worker has gone
 
-  std::atomic<std::uint64_t> ids_{1};
   std::atomic<std::ptrdiff_t> seat_count_{0};
+  oom_watch oom_;
   std::shared_ptr<asio::steady_timer> timer_;  // the I/O thread's
 };
 

@@ -94,8 +94,9 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
     mp::post_mortem death_of = found;
     death_of.task = u.id + item;
     death_of.attempt = u.attempt + 1;
-    const auto& f = u.job->function;
-    death_of.function = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
+    const std::uint32_t number = u.job->function;
+    death_of.function =
+        number < names_.size() && !names_[number].empty() ? names_[number] : std::string(functions_[number].kind->type);
     if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
     const retry& r = retry_of(*u.job);
     const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
@@ -107,7 +108,6 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
       next->more().not_before =
           deadline_after(std::chrono::steady_clock::now(), pause_before(r.back_off, next->attempt, chance));
       delayed_.push_back(next);
-      next->queued = true;
       ++queued_;
       ++retried_;
       want_tick();

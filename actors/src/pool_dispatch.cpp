@@ -6,6 +6,7 @@
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
 
+#include <array>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -20,9 +21,7 @@ std::int64_t as_ns(time_point t) noexcept { return t.time_since_epoch().count();
 
 void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
   unit.job = &job;
-  const task_record record{record_is::unit, 0, 0, 0, 0, 0};
   unit.bytes.clear();
-  unit.bytes.append(std::as_bytes(std::span(&record, 1)));
   const deadline& d = deadline_of(job);
   if (job.options || !d.is_none()) {
     const std::string_view key = job.options ? std::string_view(job.options->key) : std::string_view();
@@ -30,9 +29,6 @@ void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
     if (d.of_attempt()) more.deadline_ns = d.of_attempt()->count().count();
     if (d.of_task()) more.moment_ns = as_ns(*d.of_task());
     more.key_bytes = static_cast<std::uint32_t>(key.size());
-    task_record with{record_is::unit, task_record::has_more, 0, 0, 0, 0};
-    if (!d.is_none()) with.flags |= task_record::watched;
-    std::memcpy(unit.bytes.data(), &with, sizeof with);
     unit.bytes.append(std::as_bytes(std::span(&more, 1)));
     unit.bytes.append(std::as_bytes(std::span(key)));
   }
@@ -42,7 +38,7 @@ void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
 std::uint32_t pool_core::room(const pool_lane& lane) const noexcept {
   if (lane.state != pool_lane::life::running || lane.must_go || lane.kill) return 0;
   if (lane.put - lane.got >= lane_slots) return 0;
-  const std::uint32_t most = units_in_flight(lane.page->unit_ns.load(std::memory_order_relaxed), lane_slots);
+  const std::uint32_t most = lane.most_in_flight;
   return most > lane.in_flight ? std::min(most - lane.in_flight, lane_slots - (lane.put - lane.got)) : 0;
 }
 
@@ -57,7 +53,6 @@ pool_lane* pool_core::best_lane() noexcept {
 }
 
 void pool_core::enqueue(pool_unit& u) noexcept {
-  u.queued = true;
   ++queued_;
   if (u.job->options && !u.job->options->key.empty())
     seats_[std::hash<std::string>()(u.job->options->key) % seats_.size()].keyed.push_back(&u);
@@ -66,7 +61,6 @@ void pool_core::enqueue(pool_unit& u) noexcept {
 }
 
 void pool_core::enqueue_front(pool_unit& u) noexcept {
-  u.queued = true;
   ++queued_;
   if (u.job->options && !u.job->options->key.empty())
     seats_[std::hash<std::string>()(u.job->options->key) % seats_.size()].keyed.push_front(&u);
@@ -80,7 +74,6 @@ void pool_core::feed_lanes() noexcept {
       while (s.lane && !s.keyed.empty() && room(*s.lane) != 0) {
         pool_unit* const u = s.keyed.pop_front();
         --queued_;
-        u->queued = false;
         if (!dispatch(*s.lane, *u)) {
           enqueue_front(*u);
           break;
@@ -93,7 +86,6 @@ void pool_core::feed_lanes() noexcept {
         if (!lane) return;
         pool_unit* const u = list.pop_front();
         --queued_;
-        u->queued = false;
         if (!dispatch(*lane, *u)) {
           enqueue_front(*u);
           return;
@@ -139,9 +131,9 @@ std::uint32_t pool_core::function_number(const unit_function& f) {
   return static_cast<std::uint32_t>(functions_.size() - 1);
 }
 
-bool pool_core::send_function(pool_lane& lane, const unit_function& f, std::uint32_t& number) {
-  number = function_number(f);
+bool pool_core::send_function(pool_lane& lane, std::uint32_t number) {
   if (number < lane.knows.size() && lane.knows[number]) return true;
+  const unit_function& f = functions_[number];
   const task_record record{record_is::function, 0, number, 0, f.kind->takes_stop ? 1u : 0u, 0};
   const encoded message = encode_with([&](encoder& e) {
     e.raw(&record, sizeof record);
@@ -158,21 +150,40 @@ bool pool_core::send_function(pool_lane& lane, const unit_function& f, std::uint
   return true;
 }
 
+// A unit's record and its bytes; what is small goes through `room`, what is large is written where it stays.
+struct pool_core::parcel {
+  static constexpr std::size_t small = 1024;
+  task_record record;
+  std::span<const std::byte> rest;
+  std::array<std::byte, small> room;
+
+  void fill(std::span<std::byte> at) const noexcept {
+    std::memcpy(at.data(), &record, sizeof record);
+    if (!rest.empty()) std::memcpy(at.data() + sizeof record, rest.data(), rest.size());
+  }
+  outgoing pack() {
+    outgoing out;
+    out.size = sizeof record + rest.size();
+    if (out.size <= small) {
+      fill(room);
+      out.bytes = std::span<const std::byte>(room.data(), out.size);
+    } else {
+      out.context = this;
+      out.write = [](void* p, std::span<std::byte> at) { static_cast<const parcel*>(p)->fill(at); };
+    }
+    return out;
+  }
+};
+
 // False: it did not fit, or the worker is gone; the unit is with nobody.
 bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
   try {
-    std::uint32_t number = 0;
-    if (!send_function(lane, u.job->function, number)) return false;
-    task_record record;
-    std::memcpy(&record, u.bytes.data(), sizeof record);
-    record.function = number;
-    record.id = u.id;
-    record.count = u.count;
-    record.attempt = u.attempt + 1u;
-    std::memcpy(u.bytes.data(), &record, sizeof record);
-    outgoing out;
-    out.bytes = u.bytes.view();
-    out.size = out.bytes.size();
+    const std::uint32_t number = u.job->function;
+    if (!send_function(lane, number)) return false;
+    parcel p;
+    p.record = task_record{record_is::unit, flags_of(*u.job), number, u.id, u.count, u.attempt + 1u};
+    p.rest = u.bytes.view();
+    outgoing out = p.pack();
     if (u.extras) out.fds = u.extras->fds;
     // In the table first: its result may be there before put returns.
     u.lane = static_cast<std::int16_t>(lane.seat);
@@ -185,7 +196,7 @@ bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
     }
     ++lane.put;
     ++lane.in_flight;
-    if (record.flags & task_record::watched) timed_ = true;
+    if (p.record.flags & task_record::watched) timed_ = true;
     return true;
   } catch (...) {
     // Too large, or no memory to say it: it will never go in.
@@ -217,7 +228,6 @@ pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t coun
       part->more().ends.push_back(static_cast<std::uint32_t>(end_of(i) - begin + u.prefix));
   if (u.extras && !u.extras->fds.empty() && count == u.count) part->more().fds = std::move(u.extras->fds);
   if (u.extras) part->more().deaths = u.extras->deaths;
-  u.job->hold();
   ++outstanding_;
   return part.release();
 }

@@ -12,9 +12,12 @@ namespace mp::detail {
 core_ptr make_pool_core(pool_options options) {
   auto core = std::make_shared<pool_core>(std::move(options));
   core->start();
-  return core;
+  return core_ptr(std::move(core));
 }
-bool submit_unit(pool_core& core, pool_unit& unit, bool wait) { return core.submit(unit, wait); }
+std::uint32_t register_function(pool_core& core, const unit_function& f) { return core.register_function(f); }
+bool submit_unit(pool_core& core, pool_unit& unit, const unit_function& f, bool wait) {
+  return core.submit(unit, f, wait);
+}
 void check_open(pool_core& core) { core.check_open(); }
 bool collect_until(pool_core& core, bool (*is_done)(void*), void* context, time_point until) {
   return core.collect_until(is_done, context, until);
@@ -40,7 +43,6 @@ std::optional<progress_report> progress_of(pool_core& core, pool_unit& unit) {
       &c);
   return std::move(c.report);
 }
-std::uint64_t next_task_ids(pool_core& core, std::uint64_t count) noexcept { return core.next_ids(count); }
 void check_task_options(const task_options& o) {
   const auto refuse = [](const std::string& what) { throw_error(errc::invalid_argument, what); };
   if (o.retry.attempts < 1)

@@ -49,6 +49,8 @@ public:
   std::uint32_t in_flight = 0;     // of them not taken back
   std::array<pool_unit*, lane_slots> flight{};  // null: taken back, or over
   std::vector<bool> knows;                      // functions
+  std::uint64_t unit_ns = 0;                    // as last seen, and how many units may be in flight for that
+  std::uint32_t most_in_flight = 1;
   std::uint64_t tasks_done = 0;
   std::optional<pending_kill> kill;
   time_point leave_by = time_point::max();  // told to leave: killed then

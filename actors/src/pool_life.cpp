@@ -3,11 +3,13 @@
 
 #include "pool_core.hpp"
 
+#include "mp/detail/async.hpp"
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <string>
 #include <thread>
 
@@ -124,7 +126,7 @@ void pool_core::start_later(std::uint32_t number, bool failed) noexcept {
   want_tick();
 }
 
-// Locked. Each start has a thread of its own: a child that hangs before its hello must not stop the I/O thread.
+// Locked.
 void pool_core::start_missing() noexcept {
   if (terminated_ || broken_ || (closed_ && outstanding_ == 0)) return;
   const auto now = std::chrono::steady_clock::now();
@@ -132,28 +134,86 @@ void pool_core::start_missing() noexcept {
     seat& s = seats_[i];
     if (s.lane || s.starting || !s.wanted || s.start_at > now) continue;
     try {
-      std::thread([self = shared_from_this(), i] { self->run_starter(i); }).detach();
+      starts_.push_back(i);
       s.starting = true;
       ++starters_;
     } catch (...) {
-      s.start_at = now + std::chrono::milliseconds(100);  // no thread now
+      s.start_at = now + std::chrono::milliseconds(100);  // no memory now
     }
+  }
+}
+
+// Not locked. Each start has a thread of its own: a child that hangs before its hello must not stop the I/O thread.
+void pool_core::begin_start(std::uint32_t number) noexcept {
+  try {
+    std::thread([self = shared_from_this(), number] { self->run_starter(number); }).detach();
+  } catch (...) {
+    const locked lock(*this);
+    seats_[number].starting = false;
+    seats_[number].start_at = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);  // no thread now
+    --starters_;
+    want_tick();
+  }
+}
+
+namespace {
+
+// Did it end by a signal of its own doing?
+bool has_crashed(const pool_lane& lane) noexcept {
+  try {
+    const auto status = lane.process.exit_status();
+    return status && status->is_signaled() && status->signal() != SIGKILL && status->signal() != SIGTERM;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
+// Not locked. The names of what the dead one may have been running: read from symbol tables, once a function.
+void pool_core::name_functions(const pool_lane& lane) {
+  std::vector<std::pair<std::uint32_t, unit_function>> wanted;
+  {
+    const locked lock(*this);
+    names_.resize(functions_.size());
+    for (const pool_unit* u : lane.flight)
+      if (u && names_[u->job->function].empty()) wanted.emplace_back(u->job->function, functions_[u->job->function]);
+  }
+  for (const auto& [number, f] : wanted) {
+    std::string name = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
+    const locked lock(*this);
+    names_[number] = std::move(name);
   }
 }
 
 // Not locked; any thread. The first one to say so buries it.
 void pool_core::on_end(pool_lane* which) noexcept {
+  bool has_nameless = false;  // functions that were never named yet
   {
     const locked lock(*this);
     const bool mine = std::any_of(seats_.begin(), seats_.end(), [&](seat& s) { return s.lane.get() == which; });
     if (!mine || which->state == pool_lane::life::ended) return;
     which->state = pool_lane::life::ended;  // from here on it is ours alone
     ++burials_;
+    names_.resize(functions_.size());
+    for (const pool_unit* u : which->flight) has_nameless = has_nameless || (u && names_[u->job->function].empty());
   }
-  // Reading its symbols may take long: not under the lock.
+  // Names come from symbol tables, which may take long: that must not stop the I/O thread.
+  if (on_io_thread() && (has_nameless || has_crashed(*which))) try {
+      std::thread([self = shared_from_this(), which] { self->find_and_bury(which); }).detach();
+      return;
+    } catch (...) {
+    }
+  find_and_bury(which);
+}
+
+// Not locked.
+void pool_core::find_and_bury(pool_lane* which) noexcept {
   mp::post_mortem found;
   try {
     if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
+    if (found.status.signal() == SIGKILL && !which->killed) found.why = oom_.explain();
+    name_functions(*which);
   } catch (...) {
   }
   std::unique_ptr<pool_lane> gone;
@@ -212,7 +272,6 @@ void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
   queued_ = 0;
   while (!all.empty()) {
     pool_unit* const u = all.pop_front();
-    u->queued = false;
     fail_unit(*u, problem);
   }
 }

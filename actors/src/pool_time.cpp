@@ -184,7 +184,6 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
   while (!late.empty()) {
     pool_unit* const u = late.pop_front();
     --queued_;
-    u->queued = false;
     fail_unit(*u,
               std::make_exception_ptr(error(errc::deadline_exceeded, "the task's deadline was over before it began")));
   }
@@ -195,8 +194,8 @@ void pool_core::begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t 
                            time_point now) noexcept {
   pool_unit* const u = lane.at(number);
   if (!u || lane.kill) return;
-  const bool listens =
-      u->job->function.kind->takes_stop || lane.page->listening.load(std::memory_order_seq_cst) == number + 1;
+  const bool listens = functions_[u->job->function].kind->takes_stop ||
+                       lane.page->listening.load(std::memory_order_seq_cst) == number + 1;
   const duration grace = u->job->options && u->job->options->grace ? *u->job->options->grace : options_.grace;
   lane.kill = pending_kill{number, item, why, listens ? deadline_after(now, grace) : now};
   lane.page->stop_unit.store(number + 1, std::memory_order_seq_cst);

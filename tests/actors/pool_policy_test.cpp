@@ -1,7 +1,13 @@
 // What a pool decides, as matrices: no process, no clock.
 
 #include "pool_policy.hpp"
+#include "oom_watch.hpp"
 #include "support/catch.hpp"
+
+#include <unistd.h>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 
 using namespace mp::detail;
 
@@ -72,4 +78,37 @@ TEST_CASE("pool policy: only ends without a task and without being told spend th
   CHECK_FALSE(counts_as_failure(true, false));
   CHECK_FALSE(counts_as_failure(false, true));
   CHECK_FALSE(counts_as_failure(true, true));
+}
+
+TEST_CASE("pool policy: the kernel's count of OOM kills is found where it stands", "[pool][policy][unit]") {
+  CHECK(oom_kills_in("low 0\nhigh 2\noom 5\noom_kill 3\noom_group_kill 1\n") == 3u);
+  CHECK(oom_kills_in("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n") == 7u);
+  CHECK(oom_kills_in("oom_kill 0") == 0u);
+  for (const char* none : {"", "oom 5\n", "xoom_kill 3\n", "oom_kill x\n", "oom_kill_disable 1\n"}) {
+    CAPTURE(none);
+    CHECK_FALSE(oom_kills_in(none));
+  }
+  using files = std::vector<std::string>;
+  CHECK(oom_files("0::/user.slice/a b\n") == files{"/sys/fs/cgroup/user.slice/a b/memory.events", "/proc/vmstat"});
+  CHECK(oom_files("5:cpu,memory:/x\n1:name=systemd:/\n0::/\n") ==
+        files{"/sys/fs/cgroup/memory/x/memory.oom_control", "/sys/fs/cgroup/memory.events", "/proc/vmstat"});
+  CHECK(oom_files("nonsense\n::\n") == files{"/sys/fs/cgroup/memory.events", "/proc/vmstat"});
+}
+
+TEST_CASE("pool policy: only a count that has moved makes it the OOM killer", "[pool][policy]") {
+  std::string path = "/tmp/libmp_oom_XXXXXX";
+  const int fd = ::mkstemp(path.data());
+  REQUIRE(fd >= 0);
+  ::close(fd);
+  const auto write = [&](const char* text) { std::ofstream(path) << text; };
+  write("oom_kill 4\n");
+  oom_watch watch(path);
+  CHECK(watch.explain() == mp::death::signaled);
+  write("oom_kill 5\n");
+  CHECK(watch.explain() == mp::death::oom_killer);
+  CHECK(watch.explain() == mp::death::signaled);
+  ::unlink(path.c_str());
+  CHECK(watch.explain() == mp::death::unknown);
+  CHECK(oom_watch("/nowhere/at/all").explain() == mp::death::unknown);
+  CHECK(oom_watch().explain() != mp::death::oom_killer);
 }

@@ -171,8 +171,10 @@ public:
     detail::pool_core& core = open("pool::broadcast");
     std::vector<detail::state_ptr<detail::task_state<result>>> states;
     std::vector<detail::pool_unit*> units;
+    const std::uint32_t function = detail::register_function(core, function_of<A...>(f));
     for (std::ptrdiff_t i = detail::worker_count(core); i > 0; --i) {
       states.push_back(bind_task<result>(nullptr, f, args...));
+      states.back()->function = function;
       units.push_back(&states.back()->unit);
     }
     detail::submit_to_each(core, units);
@@ -218,13 +220,18 @@ private:
     return *core_;
   }
 
+  /// Throws: error{invalid_argument}: a null function.
+  template <class... A, class F>
+  static detail::unit_function function_of(const F& f) {
+    detail::check_task<F, A...>(f);
+    return detail::unit_maker_for<F, A...>::function(f);
+  }
+
   template <class R, class F, class... A>
   auto bind_task(const task_options* options, F&& f, A&&... args) -> detail::state_ptr<detail::task_state<R>> {
-    detail::check_task<F, A...>(f);
     using maker = detail::unit_maker_for<F, A...>;
     const std::decay_t<F>& callable = f;
     auto state = detail::make_state<detail::task_state<R>>(core_);
-    state->function = maker::function(callable);
     if (options) {
       detail::check_task_options(*options);
       state->options = std::make_unique<const task_options>(*options);
@@ -246,8 +253,9 @@ private:
       -> std::optional<future<detail::task_result_t<F, A...>>> {
     using result = detail::task_result_t<F, A...>;
     detail::pool_core& core = open("pool::submit");
+    const detail::unit_function function = function_of<A...>(f);
     auto state = bind_task<result>(options, std::forward<F>(f), std::forward<A>(args)...);
-    if (!detail::submit_unit(core, state->unit, wait)) return std::nullopt;
+    if (!detail::submit_unit(core, state->unit, function, wait)) return std::nullopt;
     return detail::future_access::make<result>(std::move(state));
   }
 
@@ -261,7 +269,7 @@ private:
     using feeder_type = detail::range_feeder<Star, F, iterator, sentinel, state_type>;
     feeder_type::check(f);
     auto state = detail::make_state<state_type>(core_);
-    state->function = feeder_type::maker::function(f);
+    state->function = detail::register_function(core, feeder_type::maker::function(f));
     state->options = detail::options_for(options);
     const std::uint64_t total = detail::size_of(in);
     if (total != UINT64_MAX) state->expect(static_cast<std::size_t>(total));
@@ -311,7 +319,7 @@ private:
     feeder_type::check(f);
     auto state = detail::make_state<state_type>(core_, ordered);
     const std::decay_t<F> callable = f;
-    state->function = feeder_type::maker::function(callable);
+    state->function = detail::register_function(core, feeder_type::maker::function(callable));
     state->options = detail::options_for(options);
     detail::feed_plan plan = detail::plan_for(options, detail::worker_count(core), true);
     if (!detail::reads_by_itself_or_void<Result>) plan.chunk = 1;

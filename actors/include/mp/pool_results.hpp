@@ -11,13 +11,16 @@
 ///
 /// Example:  samples/05_crash.cpp
 
+#include "mp/detail/async.hpp"
 #include "mp/detail/pool_stream.hpp"
 #include "mp/duration.hpp"
 #include "mp/error.hpp"
 #include "mp/future.hpp"
 #include "mp/remote_error.hpp"
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <iterator>
 #include <memory>
@@ -88,6 +91,55 @@ struct streamed<outcome<R>> {
   using result = R;
   static outcome<R> take(stream_item<R>&& item) { return outcome<R>(std::move(item)); }
 };
+
+/// Completes a handler with a stream's next item.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+template <class R>
+class item_completion final : public stream_listener<typename streamed<R>::result> {
+  using item_type = stream_item<typename streamed<R>::result>;
+
+public:
+  using signature = typename async_signature<R>::type;
+
+  explicit item_completion(completion_ptr<signature> done) noexcept : done_(std::move(done)) {}
+  void told(std::unique_ptr<item_type> item) noexcept override {
+    std::optional<unit_for_void<R>> value;
+    try {
+      if (!item) throw_error(errc::cancelled, "results::async_get was told to stop");
+      if constexpr (std::is_void_v<R>) {
+        streamed<R>::take(std::move(*item));
+        value.emplace();
+      } else {
+        value.emplace(streamed<R>::take(std::move(*item)));
+      }
+    } catch (...) {
+      fail(std::current_exception());
+      return;
+    }
+    try {
+      if constexpr (std::is_void_v<R>)
+        done_->post(nullptr);
+      else
+        done_->post(nullptr, std::move(*value));
+    } catch (...) {
+      // No memory for the last word: the handler is dropped.
+    }
+  }
+  void fail(const std::exception_ptr& problem) noexcept {
+    try {
+      if constexpr (std::is_void_v<R>)
+        done_->post(problem);
+      else
+        done_->post(problem, R{});
+    } catch (...) {
+      // No memory for the last word: the handler is dropped.
+    }
+  }
+
+private:
+  completion_ptr<signature> done_;
+};
 }  // namespace detail
 
 /// A single-pass range of results: of an imap, which is read while it runs. Whoever takes a result also reads the input
@@ -130,6 +182,30 @@ public:
       return detail::streamed<R>::take(std::move(*item)), true;
     else
       return maybe<R>(detail::streamed<R>::take(std::move(*item)));
+  }
+
+  /// Completes with (exception_ptr[, R]): the next result, its error, or error{closed} at the end. Whoever calls it reads
+  /// the input, never the I/O thread by itself; one at a time. Cancelling the wait ends it with error{cancelled}, and
+  /// takes no result.
+  /// Throws:   error{shut_down}, error{wrong_process}.
+  template <class Token>
+  auto async_get(Token&& token) {
+    if constexpr (!std::is_void_v<R>)
+      static_assert(std::default_initializable<R>,
+                    "mp: async_get completes with (exception_ptr, R), so R needs a default constructor");
+    using completes = detail::item_completion<R>;
+    using signature = typename completes::signature;
+    return asio::async_initiate<Token, signature>(
+        [](auto handler, results* self) {
+          auto slot = asio::get_associated_cancellation_slot(handler);
+          auto done = std::make_unique<completes>(detail::make_completion<signature>(std::move(handler)));
+          std::uint64_t number = 0;
+          if (!self->begin_get(std::move(done), number) || !slot.is_connected()) return;
+          slot.assign([state = self->from_->state(), number](asio::cancellation_type type) {
+            if (type != asio::cancellation_type::none) state->stop_listening(number);
+          });
+        },
+        token, this);
   }
 
   /// `++it` never waits, `it == end` and `*it` do; `*it` throws the item's error, and `++it` goes on behind it.
@@ -181,6 +257,26 @@ public:
   std::default_sentinel_t end() const noexcept { return {}; }
 
 private:
+  // False: it was completed at once.
+  bool begin_get(std::unique_ptr<detail::item_completion<R>> done, std::uint64_t& number) {
+    detail::item_completion<R>& told = *done;
+    std::unique_ptr<detail::stream_listener<typename detail::streamed<R>::result>> who(std::move(done));
+    try {
+      for (;;) {
+        if (!from_) throw_end();
+        bool at_end = false;
+        if (auto item = from_->next(time_point::min(), at_end)) {
+          told.told(std::move(item));
+          return false;
+        }
+        if (at_end) throw_end();
+        if (from_->listen(who, number)) return true;
+      }
+    } catch (...) {
+      told.fail(std::current_exception());
+    }
+    return false;
+  }
   auto next(time_point until, bool& at_end) {
     if (!from_) throw_end();
     detail::check_may_wait("results::get");

@@ -125,6 +125,9 @@ public:
     return result;
   }
 
+  /// For mp::wait. Throws: error{closed} if not valid.
+  detail::pollable& get_pollable() const { return *open("wait"); }
+
   /// The task's number; 0 if it is none. Throws: error{closed} if not valid.
   task_id id() const { return open("future::id")->id(); }
   /// What the task last said of itself. Throws: error{closed} if not valid.

@@ -87,6 +87,12 @@ std::vector<std::byte> encode_exception(std::exception_ptr problem, std::string 
 std::exception_ptr decode_exception(std::span<const std::byte> bytes, task_id task, int attempt,
                                     std::string worker) noexcept;
 
+/// The same, later: what comes from here is decoded by open_exception, where the user's hooks may run.
+std::exception_ptr keep_exception(std::span<const std::byte> bytes, task_id task, int attempt,
+                                  std::string worker) noexcept;
+/// Decodes what keep_exception kept; any other exception stays as it is.
+std::exception_ptr open_exception(std::exception_ptr kept) noexcept;
+
 /// Calls `f(context)`. What it throws comes back, null for nothing, with the stack of its throw as text.
 std::exception_ptr call_caught(void (*f)(void*), void* context, std::string& backtrace) noexcept;
 

@@ -1,6 +1,6 @@
 #pragma once
 /// @file
-/// Waiting for several things at once: connections, pipe ends, queues, processes, plain descriptors.
+/// Waiting for several things at once: connections, pipe ends, queues, processes, futures, plain descriptors.
 ///
 /// Model:    Python's multiprocessing.connection.wait, poll(2); different: positions come back, not objects.
 /// Shape:    ready means that a get would not wait *now*; another consumer may be faster, so follow with try_get.
@@ -9,6 +9,7 @@
 /// Source:   doc/decisions/0006-channels.md.
 
 #include "mp/detail/channel.hpp"
+#include "mp/detail/waitable.hpp"
 #include "mp/duration.hpp"
 
 #include <array>
@@ -28,6 +29,11 @@ concept gets_from_channel = requires(const T& t) {
   t.begin();
 };
 
+template <class T>
+concept has_answer = requires(const T& t) {
+  { t.get_pollable() } -> std::same_as<detail::pollable&>;
+};
+
 /// One thing to wait for: borrows its object for the length of one wait.
 ///
 /// Threads:  a value.   Processes: process-bound.
@@ -45,13 +51,19 @@ public:
   template <gets_from_channel C>
   waitable(const C& c) : channel_(&c.get_side().open(C::noun, "wait")), as_(c.get_side().as()) {}
 
-  /// The parts, for wait itself: a channel and the role in it, or a descriptor.
+  /// A future: its answer is there. Throws: error{closed} if it is not valid.
+  template <has_answer F>
+  waitable(const F& f) : answer_(&f.get_pollable()) {}
+
+  /// The parts, for wait itself: a channel and the role in it, a future's state, or a descriptor.
   detail::channel* channel() const noexcept { return channel_; }
   detail::role as() const noexcept { return as_; }
+  detail::pollable* answer() const noexcept { return answer_; }
   int fd() const noexcept { return fd_; }
 
 private:
   detail::channel* channel_ = nullptr;
+  detail::pollable* answer_ = nullptr;
   detail::role as_ = detail::role::whole;
   int fd_ = -1;
 };

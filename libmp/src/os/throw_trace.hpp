@@ -25,7 +25,7 @@ public:
 
 private:
   static constexpr std::size_t max_frames = 64;
-  std::array<void*, max_frames> frames_{};
+  std::array<void*, max_frames> frames_;  // not cleared: each call of a task has one
   std::size_t count_ = 0;
 };
 

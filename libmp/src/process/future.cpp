@@ -5,7 +5,10 @@
 
 #include "os/futex.hpp"
 
+#include <unistd.h>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 
 namespace mp::detail {
 namespace {
@@ -36,12 +39,12 @@ bool future_base::wait_until(time_point until) noexcept {
     if (!(seen & waiter_bit) && !word_.compare_exchange_weak(seen, seen | waiter_bit, std::memory_order_acq_rel))
       continue;
     // No slices: the waker is a thread of this process.
-    os::futex_wait(word_, waiter_bit, until, std::chrono::hours(1));
+    os::futex_wait(word_, seen | waiter_bit, until, std::chrono::hours(1));
   }
 }
 
 void future_base::publish() noexcept {
-  const std::uint32_t before = word_.exchange(ready_bit, std::memory_order_acq_rel);
+  const std::uint32_t before = word_.exchange(ready_bit | claimed_bit, std::memory_order_acq_rel);
   if (before & waiter_bit) os::futex_wake(word_, INT_MAX);
   ready_hook* list = hooks_.exchange(closed(), std::memory_order_acq_rel);
   ready_hook* in_order = nullptr;
@@ -67,6 +70,74 @@ void future_base::on_ready(std::unique_ptr<ready_hook> hook) {
   } while (!hooks_.compare_exchange_weak(head, hook.get(), std::memory_order_acq_rel, std::memory_order_acquire));
   static_cast<void>(hook.release());
   attend();
+}
+
+// -- mp::wait: one hook a future, however often it is waited for, and the eventfds of those who wait now
+
+namespace {
+
+struct polls {
+  std::mutex mutex;
+  std::unordered_map<const future_base*, std::vector<int>> waiters;  // of those that have a hook
+};
+polls& all_polls() {
+  static auto* const made = new polls;  // futures may outlive static destructors
+  return *made;
+}
+
+void ring(int eventfd) noexcept {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(eventfd, &one, sizeof one));
+}
+
+class poll_hook final : public ready_hook {
+public:
+  explicit poll_hook(const future_base& of) noexcept : of_(&of) {}
+  // Also where the answer never came: another future may lie at the same place later.
+  ~poll_hook() override {
+    const std::lock_guard lock(all_polls().mutex);
+    all_polls().waiters.erase(of_);
+  }
+  void ready(future_base&) noexcept override {
+    const std::lock_guard lock(all_polls().mutex);
+    const auto at = all_polls().waiters.find(of_);
+    if (at == all_polls().waiters.end()) return;
+    for (const int eventfd : at->second) ring(eventfd);
+    at->second.clear();
+  }
+
+private:
+  const future_base* const of_;
+};
+
+}  // namespace
+
+void future_base::enter(int eventfd) {
+  bool is_new = false;
+  {
+    const std::lock_guard lock(all_polls().mutex);
+    const auto at = all_polls().waiters.find(this);
+    is_new = at == all_polls().waiters.end();
+    if (!is_new) at->second.push_back(eventfd);
+  }
+  if (is_new) {
+    auto hook = std::make_unique<poll_hook>(*this);
+    {
+      const std::lock_guard lock(all_polls().mutex);
+      all_polls().waiters[this].push_back(eventfd);
+    }
+    on_ready(std::move(hook));
+  } else {
+    attend();
+  }
+  // The hook may have run in between.
+  if (is_ready()) ring(eventfd);
+}
+
+void future_base::leave(int eventfd) noexcept {
+  const std::lock_guard lock(all_polls().mutex);
+  const auto at = all_polls().waiters.find(this);
+  if (at != all_polls().waiters.end()) std::erase(at->second, eventfd);
 }
 
 std::exception_ptr broken_promise() noexcept {

@@ -268,6 +268,36 @@ std::exception_ptr decode_exception(std::span<const std::byte> bytes, task_id ta
   }
 }
 
+namespace {
+
+struct kept_exception {
+  std::vector<std::byte> bytes;
+  task_id task;
+  int attempt;
+  std::string worker;
+};
+
+}  // namespace
+
+std::exception_ptr keep_exception(std::span<const std::byte> bytes, task_id task, int attempt,
+                                  std::string worker) noexcept {
+  try {
+    return std::make_exception_ptr(kept_exception{{bytes.begin(), bytes.end()}, task, attempt, std::move(worker)});
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+std::exception_ptr open_exception(std::exception_ptr kept) noexcept {
+  try {
+    std::rethrow_exception(kept);
+  } catch (kept_exception& k) {
+    return decode_exception(k.bytes, k.task, k.attempt, std::move(k.worker));
+  } catch (...) {
+    return kept;
+  }
+}
+
 std::exception_ptr call_caught(void (*f)(void*), void* context, std::string& backtrace) noexcept {
   os::throw_trace trace;
   try {

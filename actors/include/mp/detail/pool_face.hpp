@@ -11,15 +11,47 @@
 #include "mp/pool_options.hpp"
 #include "mp/verdict.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace mp::detail {
 
-/// A pool's core: outlives the pool as long as futures know it.
-using core_ptr = std::shared_ptr<pool_core>;
+/// How many know a pool's core: its pool and its calls.
+struct core_share {
+  explicit core_share(std::shared_ptr<pool_core> of) noexcept : core(std::move(of)) {}
+  std::atomic<std::uint32_t> refs{1};
+  const std::shared_ptr<pool_core> core;
+};
+
+/// A pool's core, which outlives the pool as long as futures know it. One word, because each task has one.
+///
+/// Threads:  as std::shared_ptr.   Processes: process-bound.
+class core_ptr {
+public:
+  core_ptr() noexcept = default;
+  explicit core_ptr(std::shared_ptr<pool_core> core) : share_(new core_share(std::move(core))) {}
+  core_ptr(const core_ptr& other) noexcept : share_(other.share_) {
+    if (share_) share_->refs.fetch_add(1, std::memory_order_relaxed);
+  }
+  core_ptr(core_ptr&& other) noexcept : share_(std::exchange(other.share_, nullptr)) {}
+  core_ptr& operator=(core_ptr other) noexcept {
+    std::swap(share_, other.share_);
+    return *this;
+  }
+  ~core_ptr() {
+    if (share_ && share_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete share_;
+  }
+  pool_core& operator*() const noexcept { return *share_->core; }
+  pool_core* operator->() const noexcept { return share_->core.get(); }
+  explicit operator bool() const noexcept { return share_ != nullptr; }
+
+private:
+  core_share* share_ = nullptr;
+};
 
 /// How a call with `chunk` and `look_ahead` feeds its items.
 struct feed_plan {
@@ -30,9 +62,11 @@ struct feed_plan {
 /// Starts all workers. Throws: error{invalid_argument}; as process::start.
 core_ptr make_pool_core(pool_options options);
 
-/// Hands a unit of a job to the pool; `wait`: until max_queued lets it. False: full. Then, and if it throws, the unit is
-/// still the caller's. Throws: error{pool_closed}, error{pool_broken}, error{would_deadlock}.
-bool submit_unit(pool_core&, pool_unit& unit, bool wait);
+/// The number of a function in this pool: what jobs keep.
+std::uint32_t register_function(pool_core&, const unit_function& f);
+/// Hands a unit of a job that runs `f` to the pool; `wait`: until max_queued lets it. False: full. Then, and if it
+/// throws, the unit is still the caller's. Throws: error{pool_closed}, error{pool_broken}, error{would_deadlock}.
+bool submit_unit(pool_core&, pool_unit& unit, const unit_function& f, bool wait);
 /// Throws as submit_unit, if a unit could not be submitted now.
 void check_open(pool_core&);
 /// Collects results on the calling thread until `is_done(context)`, asked with the pool's lock held. False: time is up.
@@ -52,7 +86,6 @@ bool cancel_job(pool_core&, pool_job& job) noexcept;
 /// Somebody hears of the job's answer by a hook: the I/O thread has to look.
 void attend_pool(pool_core&) noexcept;
 std::optional<progress_report> progress_of(pool_core&, pool_unit& unit);
-std::uint64_t next_task_ids(pool_core&, std::uint64_t count) noexcept;
 /// The names of the options that `o` gets wrong. Throws: error{invalid_argument}.
 void check_task_options(const task_options& o);
 /// Runs f with the pool's lock held.
@@ -72,7 +105,7 @@ std::vector<dead_letter> letters_of(pool_core&);
 /// terminate and join, bounded; on the I/O thread without waiting.
 void abandon_pool(core_ptr core) noexcept;
 
-/// A unit's bytes begin with the room for its record.
+/// A unit's bytes begin with what few tasks have: deadline, key.
 void begin_unit(pool_core&, pool_job& job, pool_unit& unit);
 
 }  // namespace mp::detail

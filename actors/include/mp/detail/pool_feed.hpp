@@ -30,7 +30,7 @@ bool append_to(pool_unit& u, Write write) {
   write(e);
   auto fds = std::move(e.attachments());
   if (e.overflowed()) {
-    u.bytes.reserve(std::max(before + e.size(), 2 * before));
+    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)));
     encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
     write(second);
     fds = std::move(second.attachments());

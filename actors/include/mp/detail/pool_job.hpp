@@ -11,15 +11,18 @@
 
 #include "mp/detail/future_state.hpp"
 #include "mp/detail/pool_call.hpp"
+#include "mp/error.hpp"
 #include "mp/pool_options.hpp"
 #include "mp/unique_fd.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,7 +31,7 @@ namespace mp::detail {
 class pool_job;
 class pool_core;
 
-/// Bytes that are often few: 40 of them need no memory of their own.
+/// Bytes that are often few: 24 of them need no memory of their own. At most 4 GiB, as any message.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
 class unit_bytes {
@@ -43,28 +46,33 @@ public:
   std::byte* data() noexcept { return is_large() ? large_ : small_; }
   std::span<const std::byte> view() const noexcept { return {is_large() ? large_ : small_, size_}; }
   std::span<std::byte> room() noexcept { return {data(), room_}; }
-  void set_size(std::size_t n) noexcept { size_ = n; }
+  void set_size(std::size_t n) noexcept { size_ = static_cast<std::uint32_t>(n); }
   void clear() noexcept { size_ = 0; }
-  /// Room for `n` bytes; keeps what is there. Throws: std::bad_alloc.
+  /// Room for `n` bytes; keeps what is there. Throws: std::bad_alloc, error{too_large}.
   void reserve(std::size_t n) {
     if (n <= room_) return;
+    if (n > UINT32_MAX)
+      throw_error(errc::too_large, "arguments of " + std::to_string(n) + " bytes: at most 4 GiB travel at once");
     auto* const more = new std::byte[n];
     std::memcpy(more, data(), size_);
     if (is_large()) delete[] large_;
     large_ = more;
-    room_ = n;
+    room_ = static_cast<std::uint32_t>(n);
   }
   void append(std::span<const std::byte> bytes) {
-    if (size_ + bytes.size() > room_) reserve(std::max(size_ + bytes.size(), 2 * room_));
+    const std::size_t wanted = size_ + bytes.size();
+    if (wanted > room_) reserve(std::max(wanted, grown()));
     if (!bytes.empty()) std::memcpy(data() + size_, bytes.data(), bytes.size());
-    size_ += bytes.size();
+    size_ = static_cast<std::uint32_t>(wanted);
   }
+  /// What to reserve where more is to come: twice of what there is.
+  std::size_t grown() const noexcept { return std::min<std::size_t>(2 * std::size_t{room_}, UINT32_MAX); }
 
 private:
-  static constexpr std::size_t small_room = 40;
+  static constexpr std::uint32_t small_room = 24;
   bool is_large() const noexcept { return room_ != small_room; }
 
-  std::size_t size_ = 0, room_ = small_room;
+  std::uint32_t size_ = 0, room_ = small_room;
   union {
     std::byte small_[small_room];
     std::byte* large_;
@@ -90,8 +98,7 @@ struct pool_unit {
   std::uint32_t number = 0;    // in its lane
   std::int16_t lane = -1;      // -1: in none
   std::uint16_t attempt = 0;   // how often it was started
-  std::uint32_t prefix = 0;    // bytes in front of the items: the record's header, the callable's state
-  bool queued = false;         // in the backlog
+  std::uint32_t prefix = 0;    // bytes in front of the items: deadline and key, the callable's state
   unit_bytes bytes{};
   std::unique_ptr<unit_extras> extras{};
 
@@ -128,13 +135,13 @@ public:
   virtual void finish() noexcept = 0;
 
   // Set before the first unit is submitted.
-  unit_function function{};
   std::unique_ptr<const task_options> options{};  // null: the pool's defaults, no key
 
   // Locked.
   std::uint64_t unresolved = 0;  // items submitted and without answer
-  bool stop_asked = false;       // cancelled: what is not done ends
   pool_job* next_finished = nullptr;
+  std::uint32_t function = 0;  // its number in the pool; set before the first unit is submitted
+  bool stop_asked = false;     // cancelled: what is not done ends
 
 protected:
   pool_job() = default;

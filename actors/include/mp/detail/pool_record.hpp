@@ -3,7 +3,7 @@
 /// The records in the two pipes between a pool and a worker.
 /// Not for users: `pool` is their way in.
 ///
-/// Shape:    a unit's bytes begin with its record, so that they are written once and put as they are.
+/// Shape:    a record, then a unit's bytes: deadline and key if it has them, the callable's state, the items.
 /// Threads:  values.                 Processes: the same build on both sides.
 /// Source:   doc/decisions/0009-pools.md.
 

@@ -10,6 +10,7 @@
 
 #include "mp/detail/pool_face.hpp"
 #include "mp/detail/pool_job.hpp"
+#include "mp/remote_error.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -69,10 +70,12 @@ public:
   task_id id() const noexcept override { return unit.id; }
   std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<pool_unit&>(unit)); }
   value_type take() override {
-    if (kept_) {
-      const auto kept = std::move(kept_);
-      if constexpr (!std::is_void_v<R>) return read_result<R>(kept->bytes, std::move(kept->fds));
-    }
+    if (this->error_) this->error_ = open_exception(std::move(this->error_));
+    if constexpr (!reads_by_itself_or_void<R>)
+      if (kept_) {
+        const auto kept = std::move(kept_);
+        return read_result<R>(kept->bytes, std::move(kept->fds));
+      }
     return future_state<R>::take();
   }
 
@@ -101,7 +104,7 @@ private:
   void attend() override { attend_pool(*core_); }
 
   const core_ptr core_;
-  std::unique_ptr<encoded> kept_;
+  [[no_unique_address]] std::conditional_t<reads_by_itself_or_void<R>, std::monostate, std::unique_ptr<encoded>> kept_;
 };
 
 /// Where the results of a map lie until they are all there.
@@ -172,6 +175,7 @@ public:
       u.reset(std::exchange(spare_, spare_ ? spare_->next : nullptr));
     }
     if (!u) u = std::make_unique<pool_unit>();
+    if (spare_) __builtin_prefetch(spare_);  // the next one
     u->count = u->resolved = 0;
     u->attempt = 0;
     u->first = items_;
@@ -249,6 +253,7 @@ public:
     this->publish();
   }
   typename base::value_type take() override {
+    if (this->error_) this->error_ = open_exception(std::move(this->error_));
     if constexpr (!std::is_void_v<R>) {
       // Here, where the user's own functions may run.
       for (auto& k : kept_) try {

@@ -31,11 +31,27 @@ struct stream_item {
   bool is_there = false;
 
   unit_for_void<R> take() {
-    if (problem) std::rethrow_exception(problem);
+    if (problem) std::rethrow_exception(open_exception(std::move(problem)));
     if constexpr (!std::is_void_v<R>)
       if (kept) return read_result<R>(kept->bytes, std::move(kept->fds));
     return std::move(*value);
   }
+};
+
+/// Somebody who is told, once, when a stream's next item is there, or none can come.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+template <class R>
+class stream_listener {
+public:
+  virtual ~stream_listener() = default;
+  stream_listener(const stream_listener&) = delete;
+  stream_listener& operator=(const stream_listener&) = delete;
+  /// Not locked, on the thread that brought the item. Null: it was told to listen no more, or there was no memory.
+  virtual void told(std::unique_ptr<stream_item<R>> item) noexcept = 0;
+
+protected:
+  stream_listener() = default;
 };
 
 /// The job of an imap.
@@ -67,7 +83,20 @@ public:
     stream_item<R> item = std::move(ready_.front());
     ready_.pop_front();
     ++first_;
+    --there_;
     return item;
+  }
+
+  /// Locked. The next item goes to `who`, unless it is there now, or nothing is under way: false. A number to stop it by.
+  bool listen(std::unique_ptr<stream_listener<R>>& who, std::uint64_t& number) noexcept {
+    if (has_next() || unresolved == 0) return false;
+    listener_ = std::move(who);
+    number = ++listeners_;
+    return true;
+  }
+  /// Tells the listener of this number that it listens no more, if it does. Not locked.
+  void stop_listening(std::uint64_t number) noexcept {
+    if (auto who = take_listener(&number, nullptr)) who->told(nullptr);
   }
 
   void hold() noexcept override { refs_.fetch_add(1, std::memory_order_relaxed); }
@@ -97,13 +126,15 @@ public:
     }
   }
   void recycle(pool_unit* u) noexcept override { delete u; }
-  bool progressed(std::uint64_t) noexcept override { return false; }
-  void finish() noexcept override {}
-  std::uint64_t ahead() const noexcept override {
-    std::uint64_t there = 0;
-    for (const auto& item : ready_) there += item.is_there;
-    return unresolved + there;
+  bool progressed(std::uint64_t left) noexcept override {
+    if (!listener_ || telling_ || !(has_next() || left == 0)) return false;
+    return telling_ = true;
   }
+  void finish() noexcept override {
+    std::unique_ptr<stream_item<R>> item;
+    if (auto who = take_listener(nullptr, &item)) who->told(std::move(item));
+  }
+  std::uint64_t ahead() const noexcept override { return unresolved + there_; }
 
 private:
   struct canceller {
@@ -112,17 +143,41 @@ private:
   };
 
   ~stream_state() = default;
+  std::unique_ptr<stream_listener<R>> take_listener(const std::uint64_t* only,
+                                                    std::unique_ptr<stream_item<R>>* item) noexcept {
+    struct {
+      stream_state* self;
+      const std::uint64_t* only;
+      std::unique_ptr<stream_item<R>>* item;
+      std::unique_ptr<stream_listener<R>> who;
+    } c{this, only, item, nullptr};
+    with_pool_lock(
+        *core_,
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          if (in.only && *in.only != in.self->listeners_) return;
+          if (in.item) in.self->telling_ = false;
+          in.who = std::move(in.self->listener_);
+          if (in.who && in.item && in.self->has_next()) try {
+              *in.item = std::make_unique<stream_item<R>>(in.self->pop());
+            } catch (...) {
+            }
+        },
+        &c);
+    return std::move(c.who);
+  }
   stream_item<R>& place(std::uint64_t index) {
     if (!ordered_) {
       ready_.emplace_back();
       ready_.back().index = index;
       ready_.back().is_there = true;
+      ++there_;
       return ready_.back();
     }
     while (first_ + ready_.size() <= index) ready_.emplace_back();
     stream_item<R>& item = ready_[static_cast<std::size_t>(index - first_)];
     item.index = index;
-    item.is_there = true;
+    if (!std::exchange(item.is_there, true)) ++there_;
     return item;
   }
 
@@ -132,7 +187,11 @@ private:
   std::uint64_t items_ = 0;  // the consumer's
   // Locked.
   std::uint64_t first_ = 0;  // index of ready_'s first, if ordered
+  std::uint64_t there_ = 0;  // of ready_
   std::deque<stream_item<R>> ready_;
+  std::unique_ptr<stream_listener<R>> listener_;
+  std::uint64_t listeners_ = 0;  // so far
+  bool telling_ = false;         // finish() is about to be called
   std::optional<std::stop_callback<canceller>> stop_;
 };
 
@@ -172,7 +231,25 @@ public:
     }
     return nullptr;
   }
-  stream_state<R>& state() noexcept { return *state_; }
+  /// The next item goes to `who`: false, and `who` stays, if it is there now or the input has ended.
+  bool listen(std::unique_ptr<stream_listener<R>>& who, std::uint64_t& number) {
+    struct {
+      stream_state<R>* state;
+      std::unique_ptr<stream_listener<R>>* who;
+      std::uint64_t* number;
+      bool listens;
+    } c{state_.get(), &who, &number, false};
+    with_pool_lock(
+        *state_->core(),
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          in.listens = in.state->listen(*in.who, *in.number);
+        },
+        &c);
+    if (c.listens) attend_pool(*state_->core());
+    return c.listens;
+  }
+  const state_ptr<stream_state<R>>& state() const noexcept { return state_; }
 
 private:
   state_ptr<stream_state<R>> state_;

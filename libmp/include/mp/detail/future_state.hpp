@@ -9,6 +9,7 @@
 /// Threads:  thread-safe.            Processes: process-bound.
 /// Source:   doc/decisions/0009-pools.md.
 
+#include "mp/detail/waitable.hpp"
 #include "mp/duration.hpp"
 #include "mp/error.hpp"
 #include "mp/failure.hpp"
@@ -56,11 +57,8 @@ private:
 /// The part of a shared state that does not know the answer's type.
 ///
 /// Threads:  thread-safe.   Processes: process-bound.
-class future_base {
+class future_base : public pollable {
 public:
-  future_base(const future_base&) = delete;
-  future_base& operator=(const future_base&) = delete;
-
   void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
   void drop_ref() noexcept {
     if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -84,9 +82,14 @@ public:
   /// Runs `hook` when the answer is there; at once, here, if it is. Throws what the work must be told for.
   void on_ready(std::unique_ptr<ready_hook> hook);
 
+  // For mp::wait, which borrows it.
+  bool look() noexcept final { return is_ready() || wait_until(time_point::min()); }
+  void enter(int eventfd) final;
+  void leave(int eventfd) noexcept final;
+
   /// Who answers begins with this; true for exactly one caller, who must then set the answer and publish.
-  bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
-  bool is_claimed() const noexcept { return claimed_.load(std::memory_order_acquire); }
+  bool claim() noexcept { return (word_.fetch_or(claimed_bit, std::memory_order_acq_rel) & claimed_bit) == 0; }
+  bool is_claimed() const noexcept { return (word_.load(std::memory_order_acquire) & claimed_bit) != 0; }
   /// The answer was set: from now on it is ready. Wakes those who wait, then runs the hooks.
   void publish() noexcept;
 
@@ -97,12 +100,11 @@ protected:
   virtual void attend() {}
 
 private:
-  static constexpr std::uint32_t ready_bit = 1, waiter_bit = 2;
+  static constexpr std::uint32_t ready_bit = 1, waiter_bit = 2, claimed_bit = 4;
 
   std::atomic<std::uint32_t> refs_{1};
   std::atomic<std::uint32_t> word_{0};
   std::atomic<ready_hook*> hooks_{nullptr};  // newest first; the mark `closed` once they have run
-  std::atomic<bool> claimed_{false};
 };
 
 /// Owns one reference to a state.

@@ -1,0 +1,184 @@
+// mp::pool: who waits otherwise than by get: coroutines, callbacks, mp::wait. And where the user's own code runs.
+
+#include "mp/queue.hpp"
+#include "mp/wait.hpp"
+#include "pool_tasks.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <future>
+#include <ranges>
+
+using namespace mp_test;
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+
+namespace {
+
+// Its decoding asks the pool something, as a hook that logs or counts might.
+struct curious : std::runtime_error {
+  explicit curious(int n) : std::runtime_error("curious " + std::to_string(n)), number(n) {}
+  int number;
+};
+mp::pool* asked = nullptr;
+std::atomic<int> asked_times{0};
+int throw_curious(int n) { throw curious(n); }
+int first_of(mp::queue<int> q, int x) {
+  q.get();
+  return x;
+}
+struct gated {
+  mp::queue<int> gate;
+  int operator()(int x) const { return first_of(gate, x); }
+};
+
+}  // namespace
+template <>
+struct mp::codec<curious> {
+  static int encode(const curious& c) { return c.number; }
+  static curious decode(int n) {
+    if (asked) {
+      static_cast<void>(asked->stats());
+      ++asked_times;
+    }
+    return curious(n);
+  }
+};
+namespace {
+
+const mp::exception_hook<curious> hook;
+
+asio::awaitable<void> sum_all(mp::results<int>& results, long& sum, int& errors, mp::errc& end) {
+  for (;;) {
+    try {
+      sum += co_await results.async_get(asio::use_awaitable);
+    } catch (const std::out_of_range&) {
+      ++errors;
+    } catch (const mp::error& e) {
+      end = static_cast<mp::errc>(e.code().value());
+      co_return;
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("pool: results are awaited one by one, errors in their place, closed at the end", "[pool][async]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    for (const bool ordered : {true, false}) {
+      auto results = ordered ? p.imap(sometimes_throws, std::views::iota(0, 1000))
+                             : p.imap_unordered(sometimes_throws, std::views::iota(0, 1000));
+      asio::io_context context;
+      long sum = 0;
+      int errors = 0;
+      mp::errc end{};
+      asio::co_spawn(context, sum_all(results, sum, errors, end), asio::detached);
+      context.run();
+      long expected = 0;
+      for (int i = 0; i < 1000; ++i) expected += i % 10 == 7 ? 0 : i;
+      CHECK(sum == expected);
+      CHECK(errors == 100);
+      CHECK(end == mp::errc::closed);
+    }
+    auto none = p.imap(cube, std::vector<int>{});
+    CHECK_ERRC(none.async_get(asio::use_future).get(), closed);
+    auto some = p.outcomes(sometimes_throws, std::vector<int>{7});
+    const auto o = some.async_get(asio::use_future).get();
+    CHECK_FALSE(o);
+    CHECK(o.failure() != nullptr);
+    auto mixed = p.imap(cube, std::views::iota(0, 4));
+    CHECK(mixed.async_get(asio::use_future).get() == 0);
+    CHECK(mixed.get() == 1);
+    CHECK(mixed.async_get(asio::use_future).get() == 8);
+    CHECK(mixed.get_for(patience) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: an awaited result that is given up takes nothing, one whose range goes is cancelled",
+          "[pool][async]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    mp::queue<int> gate;
+    std::promise<std::exception_ptr> given_up;
+    asio::cancellation_signal signal;
+    auto results = p.imap(gated{gate}, std::vector{5, 6});
+    results.async_get(asio::bind_cancellation_slot(
+        signal.slot(), [&](std::exception_ptr problem, int) { given_up.set_value(std::move(problem)); }));
+    wait_until_running(p);
+    signal.emit(asio::cancellation_type::terminal);
+    CHECK_ERRC(std::rethrow_exception(given_up.get_future().get()), cancelled);
+    gate.put(1);
+    CHECK(results.get() == 5);
+    std::future<int> last = results.async_get(asio::use_future);
+    wait_until_running(p);
+    { const auto gone = std::move(results); }
+    CHECK_THROWS_AS(last.get(), mp::error);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: mp::wait takes futures beside queues and processes", "[pool][wait]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    mp::queue<int> first, second, other;
+    auto a = p.submit(first_of, first, 1);
+    auto b = p.submit(first_of, second, 2);
+    CHECK(mp::try_wait(a, b, other).empty());
+    CHECK(mp::wait_for(1ms, a, b, other).empty());
+    second.put(0);
+    CHECK(mp::wait(a, b, other) == std::vector<std::size_t>{1});
+    CHECK(mp::wait(a, b, other) == std::vector<std::size_t>{1});  // as long as nobody takes it
+    CHECK(b.get() == 2);
+    CHECK_ERRC(mp::wait(b), closed);
+    other.put(0);
+    CHECK(mp::wait(a, other) == std::vector<std::size_t>{1});
+    std::vector<mp::future<int>> many;
+    for (int i = 0; i < 20; ++i) many.push_back(p.submit(cube, i));
+    for (std::size_t seen = 0; seen < many.size();) {
+      const std::vector<mp::waitable> all(many.begin(), many.end());
+      seen = mp::wait(std::span<const mp::waitable>(all)).size();
+    }
+    for (int i = 0; i < 20; ++i) CHECK(many[static_cast<std::size_t>(i)].get() == i * i * i);
+    // Dropped while somebody has waited for it before: nothing is left behind.
+    { const auto dropped = std::move(a); }
+    first.put(0);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: an exception's hook runs where the answer is taken, and may ask the pool", "[pool]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    asked = &p;
+    asked_times = 0;
+    CHECK_THROWS_AS(p.apply(throw_curious, 1), curious);
+    CHECK_THROWS_AS(p.map(throw_curious, numbers(10)), curious);
+    auto lazy = p.imap(throw_curious, numbers(3));
+    CHECK_THROWS_AS(lazy.get(), curious);
+    std::size_t failures = 0;
+    for (auto& o : p.outcomes(throw_curious, numbers(5))) failures += o.failure() != nullptr;
+    CHECK(failures == 5);
+    try {
+      p.submit(throw_curious, 4).then([](int) {}).get();
+      FAIL("nothing was thrown");
+    } catch (const curious& c) {
+      CHECK(c.number == 4);
+    }
+    CHECK(asked_times == 1 + 1 + 1 + 5 + 1);
+    asked = nullptr;
+  }
+  CHECK_CLEAN(ledger);
+}
