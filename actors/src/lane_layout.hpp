@@ -86,6 +86,7 @@ struct handle_codec<lane_end> {
 /// All that a worker is started with.
 struct worker_start {
   std::uint32_t lane = 0;
+  bool keeps_memory = false;  // what tasks have freed, for the next ones
   unique_fd memory{};
   lane_end tasks{}, results{};
   std::vector<std::byte> initializer{};

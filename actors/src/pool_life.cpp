@@ -3,13 +3,11 @@
 
 #include "pool_core.hpp"
 
-#include "mp/detail/async.hpp"
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
 
 #include <algorithm>
-#include <csignal>
 #include <string>
 #include <thread>
 
@@ -43,6 +41,7 @@ std::unique_ptr<pool_lane> pool_core::make_lane(std::uint32_t number) {
     lane->results = handle(results, role::receiver);
     worker_start start;
     start.lane = lane->index;
+    start.keeps_memory = options_.max_memory_per_worker == 0 && !options_.limits.memory;
     start.memory = duplicate(memory_);
     start.tasks.end = handle(tasks, role::receiver);
     start.results.end = handle(results, role::sender);
@@ -153,103 +152,6 @@ void pool_core::begin_start(std::uint32_t number) noexcept {
     seats_[number].start_at = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);  // no thread now
     --starters_;
     want_tick();
-  }
-}
-
-namespace {
-
-// Did it end by a signal of its own doing?
-bool has_crashed(const pool_lane& lane) noexcept {
-  try {
-    const auto status = lane.process.exit_status();
-    return status && status->is_signaled() && status->signal() != SIGKILL && status->signal() != SIGTERM;
-  } catch (...) {
-    return false;
-  }
-}
-
-}  // namespace
-
-// Not locked. The names of what the dead one may have been running: read from symbol tables, once a function.
-void pool_core::name_functions(const pool_lane& lane) {
-  std::vector<std::pair<std::uint32_t, unit_function>> wanted;
-  {
-    const locked lock(*this);
-    names_.resize(functions_.size());
-    for (const pool_unit* u : lane.flight)
-      if (u && names_[u->job->function].empty()) wanted.emplace_back(u->job->function, functions_[u->job->function]);
-  }
-  for (const auto& [number, f] : wanted) {
-    std::string name = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
-    const locked lock(*this);
-    names_[number] = std::move(name);
-  }
-}
-
-// Not locked; any thread. The first one to say so buries it.
-void pool_core::on_end(pool_lane* which) noexcept {
-  bool has_nameless = false;  // functions that were never named yet
-  {
-    const locked lock(*this);
-    const bool mine = std::any_of(seats_.begin(), seats_.end(), [&](seat& s) { return s.lane.get() == which; });
-    if (!mine || which->state == pool_lane::life::ended) return;
-    which->state = pool_lane::life::ended;  // from here on it is ours alone
-    ++burials_;
-    names_.resize(functions_.size());
-    for (const pool_unit* u : which->flight) has_nameless = has_nameless || (u && names_[u->job->function].empty());
-  }
-  // Names come from symbol tables, which may take long: that must not stop the I/O thread.
-  if (on_io_thread() && (has_nameless || has_crashed(*which))) try {
-      std::thread([self = shared_from_this(), which] { self->find_and_bury(which); }).detach();
-      return;
-    } catch (...) {
-    }
-  find_and_bury(which);
-}
-
-// Not locked.
-void pool_core::find_and_bury(pool_lane* which) noexcept {
-  mp::post_mortem found;
-  try {
-    if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
-    if (found.status.signal() == SIGKILL && !which->killed) found.why = oom_.explain();
-    name_functions(*which);
-  } catch (...) {
-  }
-  std::unique_ptr<pool_lane> gone;
-  {
-    const locked lock(*this);
-    seat& s = *std::find_if(seats_.begin(), seats_.end(), [&](seat& one) { return one.lane.get() == which; });
-    bury(*which, found);
-    gone = std::move(s.lane);
-    const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
-    const bool failed = counts_as_failure(in_task, gone->told_to_leave);
-    lane_used_[gone->index] = false;
-    news_ = true;
-    const auto number = static_cast<std::uint32_t>(&s - seats_.data());
-    if (!terminated_ && !broken_ && s.wanted) {
-      if (failed && !budget_.spend(std::chrono::steady_clock::now()))
-        break_pool(broken_why_);
-      else
-        start_later(number, failed);
-    }
-    leave_if_over();
-  }
-  // The I/O thread lets its descriptor go before the channel closes it.
-  const auto let_go = [self = shared_from_this()](pool_lane* lane) {
-    delete lane;
-    const locked lock(*self);
-    --self->burials_;
-    self->news_ = true;
-  };
-  std::shared_ptr<pool_lane> last(gone.release(), let_go);
-  if (!last->watch) return;
-  try {
-    asio::post(io_executor(), [keep = std::move(last)] {
-      if (keep->watch->is_open()) keep->watch->release();
-    });
-  } catch (...) {
-    // The library is ending, and so is what it watched.
   }
 }
 

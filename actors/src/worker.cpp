@@ -8,6 +8,7 @@
 #include "mp/this_process.hpp"
 #include "worker_task.hpp"
 
+#include <malloc.h>
 #include <chrono>
 #include <cstring>
 #include <string>
@@ -282,6 +283,11 @@ private:
 }  // namespace
 
 void pool_worker(worker_start start) {
+  // Large arguments and results come and go with every task. Fresh memory costs more than to copy them.
+  if (start.keeps_memory) {
+    ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  }
   try {
     worker w(std::move(start));
     w.live();

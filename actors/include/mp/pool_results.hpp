@@ -12,6 +12,7 @@
 /// Example:  samples/05_crash.cpp
 
 #include "mp/detail/async.hpp"
+#include "mp/detail/pool_listen.hpp"
 #include "mp/detail/pool_stream.hpp"
 #include "mp/duration.hpp"
 #include "mp/error.hpp"
@@ -74,73 +75,6 @@ private:
   std::optional<mp::post_mortem> post_mortem_;
   std::error_code code_;
 };
-
-namespace detail {
-template <class T>
-struct streamed {
-  using result = T;
-  static T take(stream_item<T>&& item) {
-    if constexpr (std::is_void_v<T>)
-      static_cast<void>(item.take());
-    else
-      return item.take();
-  }
-};
-template <class R>
-struct streamed<outcome<R>> {
-  using result = R;
-  static outcome<R> take(stream_item<R>&& item) { return outcome<R>(std::move(item)); }
-};
-
-/// Completes a handler with a stream's next item.
-///
-/// Threads:  thread-compatible.   Processes: process-bound.
-template <class R>
-class item_completion final : public stream_listener<typename streamed<R>::result> {
-  using item_type = stream_item<typename streamed<R>::result>;
-
-public:
-  using signature = typename async_signature<R>::type;
-
-  explicit item_completion(completion_ptr<signature> done) noexcept : done_(std::move(done)) {}
-  void told(std::unique_ptr<item_type> item) noexcept override {
-    std::optional<unit_for_void<R>> value;
-    try {
-      if (!item) throw_error(errc::cancelled, "results::async_get was told to stop");
-      if constexpr (std::is_void_v<R>) {
-        streamed<R>::take(std::move(*item));
-        value.emplace();
-      } else {
-        value.emplace(streamed<R>::take(std::move(*item)));
-      }
-    } catch (...) {
-      fail(std::current_exception());
-      return;
-    }
-    try {
-      if constexpr (std::is_void_v<R>)
-        done_->post(nullptr);
-      else
-        done_->post(nullptr, std::move(*value));
-    } catch (...) {
-      // No memory for the last word: the handler is dropped.
-    }
-  }
-  void fail(const std::exception_ptr& problem) noexcept {
-    try {
-      if constexpr (std::is_void_v<R>)
-        done_->post(problem);
-      else
-        done_->post(problem, R{});
-    } catch (...) {
-      // No memory for the last word: the handler is dropped.
-    }
-  }
-
-private:
-  completion_ptr<signature> done_;
-};
-}  // namespace detail
 
 /// A single-pass range of results: of an imap, which is read while it runs. Whoever takes a result also reads the input
 /// and collects for everybody who waits at the same pool; nothing happens while nobody asks, but what is under way goes on.

@@ -22,6 +22,62 @@
 
 namespace mp::detail {
 
+/// The units of a job: made by its feeding thread, used again with the memory of their bytes when they are over. Fresh
+/// memory for large arguments would cost more than to copy them.
+///
+/// Threads:  see each function.   Processes: process-bound.
+class unit_store {
+public:
+  unit_store() noexcept = default;
+  unit_store(const unit_store&) = delete;
+  unit_store& operator=(const unit_store&) = delete;
+  ~unit_store() {
+    for (pool_unit* list : {spare_, used_})
+      while (list) delete std::exchange(list, list->next);
+  }
+  /// A unit to fill, whose first item has this index. Not locked, the feeding thread.
+  pool_unit* fresh(pool_core& core, std::uint64_t first) {
+    if (!spare_)
+      with_pool_lock(
+          core,
+          [](void* p) {
+            auto& self = *static_cast<unit_store*>(p);
+            self.spare_ = std::exchange(self.used_, nullptr);
+          },
+          this);
+    if (!spare_) {
+      auto* const made = new pool_unit;
+      made->first = first;
+      return made;
+    }
+    pool_unit* const u = std::exchange(spare_, spare_->next);
+    if (spare_) __builtin_prefetch(spare_);  // the next one
+    u->count = u->resolved = 0;
+    u->attempt = 0;
+    u->first = first;
+    if (u->extras) {
+      u->extras->ends.clear();
+      u->extras->fds.clear();
+      u->extras->deaths.clear();
+    }
+    return u;
+  }
+  /// The feeding thread: it was not submitted.
+  void give_back(pool_unit* u) noexcept {
+    u->next = spare_;
+    spare_ = u;
+  }
+  /// Locked. It is over.
+  void recycle(pool_unit* u) noexcept {
+    u->next = used_;
+    used_ = u;
+  }
+
+private:
+  pool_unit* spare_ = nullptr;  // the feeding thread's
+  pool_unit* used_ = nullptr;   // locked
+};
+
 /// Writes into a unit, behind what is there; true: descriptors came along.
 template <class Write>
 bool append_to(pool_unit& u, Write write) {

@@ -9,6 +9,7 @@
 /// Source:   doc/decisions/0009-pools.md.
 
 #include "mp/detail/pool_face.hpp"
+#include "mp/detail/pool_feed.hpp"
 #include "mp/detail/pool_job.hpp"
 #include "mp/remote_error.hpp"
 
@@ -161,35 +162,8 @@ public:
   void expect(std::size_t n) {
     if constexpr (!std::is_void_v<R>) store_.reserve(n);
   }
-  /// A unit to fill; from those that are over, if there is one. Not locked.
-  pool_unit* fresh_unit() {
-    std::unique_ptr<pool_unit> u(std::exchange(spare_, spare_ ? spare_->next : nullptr));
-    if (!u) {
-      with_pool_lock(
-          *core_,
-          [](void* p) {
-            auto& self = *static_cast<map_state*>(p);
-            self.spare_ = std::exchange(self.used_, nullptr);
-          },
-          this);
-      u.reset(std::exchange(spare_, spare_ ? spare_->next : nullptr));
-    }
-    if (!u) u = std::make_unique<pool_unit>();
-    if (spare_) __builtin_prefetch(spare_);  // the next one
-    u->count = u->resolved = 0;
-    u->attempt = 0;
-    u->first = items_;
-    if (u->extras) {
-      u->extras->ends.clear();
-      u->extras->fds.clear();
-      u->extras->deaths.clear();
-    }
-    return u.release();
-  }
-  void give_back(pool_unit* u) noexcept {
-    u->next = spare_;
-    spare_ = u;
-  }
+  pool_unit* fresh_unit() { return units_.fresh(*core_, items_); }
+  void give_back(pool_unit* u) noexcept { units_.give_back(u); }
   void count_items(std::uint64_t n) noexcept { items_ += n; }
   std::uint64_t items() const noexcept { return items_; }
   /// No more items will come; complete as soon as all have their answer.
@@ -242,10 +216,7 @@ public:
       this->error_ = std::move(problem);
     }
   }
-  void recycle(pool_unit* u) noexcept override {
-    u->next = used_;
-    used_ = u;
-  }
+  void recycle(pool_unit* u) noexcept override { units_.recycle(u); }
   bool progressed(std::uint64_t left) noexcept override { return sealed_ && left == 0; }
   void finish() noexcept override {
     if (!this->claim()) return;
@@ -280,18 +251,13 @@ private:
     void operator()() const noexcept { self->cancel(); }
   };
 
-  ~map_state() override {
-    stop_.reset();
-    for (pool_unit* list : {spare_, used_})
-      while (list) delete std::exchange(list, list->next);
-  }
+  ~map_state() override { stop_.reset(); }
   void attend() override { attend_pool(*core_); }
 
   const core_ptr core_;
-  pool_unit* spare_ = nullptr;  // the feeding thread's
-  std::uint64_t items_ = 0;     // the feeding thread's, then whoever takes
+  unit_store units_;
+  std::uint64_t items_ = 0;  // the feeding thread's, then whoever takes
   // Locked.
-  pool_unit* used_ = nullptr;
   bool sealed_ = false;
   std::uint64_t failed_at_ = UINT64_MAX;
   std::conditional_t<std::is_void_v<R>, std::monostate, result_store<unit_for_void<R>>> store_;

@@ -63,12 +63,8 @@ public:
   stream_state(core_ptr core, bool ordered) noexcept : core_(std::move(core)), ordered_(ordered) {}
 
   const core_ptr& core() const noexcept { return core_; }
-  pool_unit* fresh_unit() {
-    auto* const u = new pool_unit;
-    u->first = items_;
-    return u;
-  }
-  void give_back(pool_unit* u) noexcept { delete u; }
+  pool_unit* fresh_unit() { return units_.fresh(*core_, items_); }
+  void give_back(pool_unit* u) noexcept { units_.give_back(u); }
   void count_items(std::uint64_t n) noexcept { items_ += n; }
   void stop_with(std::stop_token stop) {
     if (stop.stop_possible()) stop_.emplace(std::move(stop), canceller{this});
@@ -125,7 +121,7 @@ public:
       // No memory for the answer: the stream stays without it, and ends when its pool does.
     }
   }
-  void recycle(pool_unit* u) noexcept override { delete u; }
+  void recycle(pool_unit* u) noexcept override { units_.recycle(u); }
   bool progressed(std::uint64_t left) noexcept override {
     if (!listener_ || telling_ || !(has_next() || left == 0)) return false;
     return telling_ = true;
@@ -184,6 +180,7 @@ private:
   const core_ptr core_;
   const bool ordered_;
   std::atomic<std::uint32_t> refs_{1};
+  unit_store units_;
   std::uint64_t items_ = 0;  // the consumer's
   // Locked.
   std::uint64_t first_ = 0;  // index of ready_'s first, if ordered
