@@ -5,9 +5,12 @@
 #include "pool_tasks.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <iostream>
+#include <thread>
+#include <utility>
 
 using namespace mp_test;
 using namespace std::chrono_literals;
@@ -47,6 +50,17 @@ int leave_a_daemon(mp::unique_fd says) {
   end_by(end::kill);
 }
 
+int hold(mp::unique_fd) { hang(0); }
+/// A pool whose workers hold copies of `held`, and stay. Says so through it.
+int have_a_pool(mp::unique_fd held) {
+  mp::pool inner(2);
+  for (int i = 0; i < 2; ++i) static_cast<void>(inner.submit(hold, mp::unique_fd(::dup(held.get()))));
+  while (inner.stats().running != 2) std::this_thread::yield();
+  if (::write(held.get(), "r", 1) != 1) return 1;
+  hang(0);
+}
+void have_nested_pools(mp::unique_fd held) { mp::pool(1).apply(have_a_pool, std::move(held)); }
+
 void work_without_streams() {
   for (int fd = 0; fd < 3; ++fd) ::close(fd);
   mp::pool p(2);
@@ -68,6 +82,41 @@ TEST_CASE("pool: a task that forks and returns twice gives its answer once", "[p
     const auto s = p.stats();
     CHECK(s.done == 120);
     CHECK(s.worker_deaths == 0);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: whoever of nested pools is killed, nobody below stays behind", "[pool][faults]") {
+  const fd_ledger ledger;
+  for (const bool first : {true, false}) {  // the process with the outer pool, or the worker that has the inner one
+    CAPTURE(first);
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const mp::unique_fd hears(ends[0]);
+    mp::unique_fd held(ends[1]);
+    // A byte, 0 at the end of the last process that holds the other end, or -1: patience is over.
+    const auto hear = [&] {
+      char word = 0;
+      pollfd p{hears.get(), POLLIN, 0};
+      return ::poll(&p, 1, static_cast<int>(patience / 1ms)) == 1 ? ::read(hears.get(), &word, 1) : -1;
+    };
+    if (first) {
+      mp::process p{have_nested_pools, std::move(held)};
+      p.start();
+      REQUIRE(hear() == 1);
+      p.kill();
+      CHECK(hear() == 0);
+      CHECK(p.join_for(patience));
+    } else {
+      mp::pool p(1);
+      auto f = p.submit(have_a_pool, std::move(held));
+      REQUIRE(hear() == 1);
+      ::kill(p.stats().workers.at(0).pid, SIGKILL);
+      REQUIRE(f.wait_for(patience));
+      CHECK_ERRC(f.get(), worker_died);
+      CHECK(hear() == 0);
+      CHECK(p.apply(cube, 3) == 27);
+    }
   }
   CHECK_CLEAN(ledger);
 }
