@@ -2,11 +2,10 @@
 // FAULTS 19 to 22, 24, 26 to 28, 30 to 32, 37, and the promises of an orderly end.
 
 #include "process_support.hpp"
+#include "run_victim.hpp"
 
-#include <dirent.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <chrono>
@@ -20,48 +19,6 @@
 #include <vector>
 
 using namespace mp_test;
-
-namespace {
-
-using environment = std::map<std::string, std::string>;
-
-outcome victim(std::vector<std::string> arguments, const environment& variables = {}, int seconds = 60) {
-  arguments.insert(arguments.begin(), program_path("process_victim"));
-  return run_program(arguments, variables, seconds);
-}
-
-/// Every process whose environment holds this entry: nobody who inherited it can hide.
-std::vector<pid_t> marked_by(const std::string& entry) {
-  std::vector<pid_t> found;
-  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = process.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream in(process.path() / "environ", std::ios::binary);
-    const std::string all{std::istreambuf_iterator<char>(in), {}};
-    if (all.find(entry) != std::string::npos) found.push_back(std::atoi(name.c_str()));
-  }
-  return found;
-}
-
-pid_t run_marked(const std::vector<std::string>& arguments, const std::string& entry) {
-  // A signal that kills must kill: a sanitizer's handler would do its work in whatever the signal interrupted.
-  const char* const given = std::getenv("ASAN_OPTIONS");
-  std::vector<std::string> words = arguments,
-                           variables{entry, "ASAN_OPTIONS=handle_segv=0:" + std::string(given ? given : "")};
-  words.insert(words.begin(), program_path("process_victim"));
-  for (char** v = environ; *v; ++v)
-    if (!std::string_view(*v).starts_with("ASAN_OPTIONS=")) variables.emplace_back(*v);
-  std::vector<char*> argv, envp;
-  for (auto& w : words) argv.push_back(w.data());
-  for (auto& v : variables) envp.push_back(v.data());
-  argv.push_back(nullptr);
-  envp.push_back(nullptr);
-  pid_t pid = -1;
-  if (::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), envp.data()) != 0) return -1;
-  return pid;
-}
-
-}  // namespace
 
 TEST_CASE("process: nobody of a tree survives its first process, however and whenever that is killed",
           "[process][faults]") {

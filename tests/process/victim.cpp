@@ -4,6 +4,7 @@
 #include "victim.hpp"
 
 #include "mp/process.hpp"
+#include "mp/queue.hpp"
 #include "mp/this_process.hpp"
 
 #include <dlfcn.h>
@@ -17,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -75,19 +77,43 @@ void family(int depth) {
   }
 }
 
-// Every ioctl is refused, so that the kernel's memory of a status cannot be asked.
-void refuse_ioctl() {
-  sock_filter rules[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
-                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 25 /* ENOTTY */),
-                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+// A system call fails from now on, here and in all that is started from here.
+void refuse(unsigned number, unsigned error) {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
   sock_fprog program{sizeof rules / sizeof *rules, rules};
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
+// Starts a process and uses a queue without a system call that the library would like to have.
+int without(const std::string& name) {
+  refuse(name == "memfd_create"        ? SYS_memfd_create
+         : name == "pidfd_open"        ? SYS_pidfd_open
+         : name == "pidfd_send_signal" ? SYS_pidfd_send_signal
+                                       : SYS_clone,
+         EPERM);
+  say_error([] {
+    mp::process p(
+        {.start_method = method}, [](int code) { ::_exit(code); }, 7);
+    std::cout << p.start().join() << std::endl;
+  });
+  say_error([] {
+    mp::queue<int> q;
+    q.put(1);
+    std::cout << "got " << q.get() << std::endl;
+  });
+  say_error([] {
+    mp::process p({.start_method = method}, for_ever);
+    p.start().kill();
+    std::cout << p.join() << std::endl;
+  });
+  return 0;
+}
+
 int robbed() {
-  refuse_ioctl();
+  refuse(SYS_ioctl, ENOTTY);  // the kernel's memory of a status cannot be asked
   ::signal(SIGCHLD, SIG_IGN);
   int wrong = 0, unknown = 0;
   for (int i = 0; i < 20; ++i) {
@@ -266,6 +292,7 @@ int main(int argc, char** argv) {
     p.take_in().reset();
     return p.join() == mp::exit_status::exited(47) ? 0 : 2;
   }
+  if (what == "without") return without(argv[3]);
   if (what == "no-proc") {
     say_error([] { mp::process({.start_method = method}, nothing).start().join(); });
     return 0;

@@ -4,6 +4,7 @@
 #include "os/spawn.hpp"
 
 #include "mp/error.hpp"
+#include "os/lifeline.hpp"
 #include "os/modules.hpp"
 #include "os/signals.hpp"
 
@@ -13,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -44,6 +46,7 @@ struct child_arguments {
   char* const* envp;
   char* pid_text;  // pid_digits characters inside the mark
   int image;
+  int lifeline;                  // an open file description of this child's own
   int problem = 0;               // errno of the step that failed
   const char* step = "nothing";  // its name
 };
@@ -67,7 +70,7 @@ int child(void* argument) noexcept {
 
   // First away from the numbers that are going to be used, then onto them.
   const int control = high(a, plan.control);
-  const int lifeline = high(a, plan.lifeline);
+  const int lifeline = high(a, a.lifeline);
   const int image = high(a, a.image);
   const int standard[3]{plan.in, plan.out, plan.err};
   int from[3]{-1, -1, -1};
@@ -79,6 +82,9 @@ int child(void* argument) noexcept {
       ::dup3(image, spawned_lifeline_fd + 1, O_CLOEXEC) < 0)
     give_up(a, "placing its descriptors");
   if (::syscall(SYS_close_range, spawned_lifeline_fd + 2, ~0u, 0) != 0) give_up(a, "close_range");
+  // Before any code of the program runs: its static constructors may take for ever. The copy of the write end that came
+  // with the clone is closed by now.
+  if (arm_lifeline(spawned_lifeline_fd) != 0) give_up(a, "arming its lifeline");
 
   auto pid = static_cast<unsigned>(::getpid());
   for (std::size_t i = pid_digits; i-- > 0; pid /= 10) a.pid_text[i] = static_cast<char>('0' + pid % 10);
@@ -100,12 +106,14 @@ std::vector<char*> pointers(const std::vector<std::string>& texts, char* extra =
 spawned spawn_image(const spawn_plan& plan) {
   if (image_fd() < 0)
     mp::detail::throw_error(errc::start_failed, "the running program cannot be opened: is /proc mounted?");
+  const unique_fd lifeline(std::max(reopen_lifeline(plan.lifeline), -1));
+  if (!lifeline) mp::detail::throw_system_error(errc::start_failed, "cannot open the lifeline", errno);
   // Everything that needs memory happens before the clone.
   char mark[sizeof mark_name + 2 + pid_digits + 1];
   std::snprintf(mark, sizeof mark, "%s=%c:%010d", mark_name, static_cast<char>(plan.as), 0);
   const auto argv = pointers(plan.arguments);
   const auto envp = pointers(plan.environment, mark);
-  child_arguments arguments{&plan, argv.data(), envp.data(), mark + sizeof mark_name + 2, image_fd()};
+  child_arguments arguments{&plan, argv.data(), envp.data(), mark + sizeof mark_name + 2, image_fd(), lifeline.get()};
 
   alignas(16) std::byte stack[16 * 1024];  // system call wrappers need little; the caller sleeps until the exec
   int pidfd = -1;
