@@ -51,6 +51,24 @@ void message(const T& value) {
   encode(e, value);
 }
 
+struct with_array {
+  int n = 0;
+  double values[3] = {};
+};
+struct with_name {
+  char name[16] = "";
+  std::string text;
+};
+struct with_pair {
+  double both[2] = {};
+};
+
+void arrays(with_array numbers, with_name letters, std::vector<with_pair> many) {
+  message(numbers);  // refused: an aggregate with a C array is not walked
+  message(letters);  // refused: an aggregate with a C array is not walked
+  message(many);     // refused: an aggregate with a C array is not walked
+}
+
 void messages(with_pointer pointer_inside, with_view view_inside, point_3 derived, closed unknown, int* pointer) {
   message(pointer);                                   // refused: pointer or C array means nothing in another process
   message("literal");                                 // refused: pointer or C array means nothing in another process

@@ -89,6 +89,8 @@ MP_REFUSE(
     stateful_order,
     "the container's order, hash or equality carries a value that would be lost; use a stateless function object");
 MP_REFUSE(pointer_to_array, "a smart pointer to an array does not know its length; send a std::vector");
+MP_REFUSE(array_inside,
+          "an aggregate with a C array is not walked; make the array a std::array, or specialise mp::codec<T>");
 MP_REFUSE(derived_aggregate,
           "an aggregate with base classes is not walked; make the base a member, or specialise mp::codec<T>");
 MP_REFUSE(unknown,

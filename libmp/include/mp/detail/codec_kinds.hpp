@@ -12,6 +12,8 @@
 #include "mp/detail/type_name.hpp"
 #include "mp/unique_fd.hpp"
 
+#include <boost/pfr/tuple_size.hpp>
+
 #include <array>
 #include <chrono>
 #include <concepts>
@@ -85,6 +87,7 @@ enum class kind {
   stateful_order,
   pointer_to_array,
   derived_aggregate,
+  array_inside,
   unknown
 };
 
@@ -184,6 +187,25 @@ inline constexpr bool has_base = requires {
 }
 &&!requires { T{stranger{}}; };
 
+// A C array in an aggregate takes as many initialisers as it has elements, but only one pair of braces. So with braces
+// at its place those behind it are too many.
+template <std::size_t>
+struct anything {
+  template <class U>
+  operator U() const;
+};
+template <class T, std::size_t... Before, std::size_t... Behind>
+consteval bool is_array_at(std::index_sequence<Before...>, std::index_sequence<Behind...>) {
+  return requires { T{anything<Before>()..., {}}; }
+  &&!requires { T{anything<Before>()..., {}, anything<Behind>()...}; };
+}
+template <class T, std::size_t... I>
+consteval bool any_is_array(std::index_sequence<I...>) {
+  return (is_array_at<T>(std::make_index_sequence<I>(), std::make_index_sequence<sizeof...(I) - I - 1>()) || ...);
+}
+template <class T>
+inline constexpr bool has_array = any_is_array<T>(std::make_index_sequence<boost::pfr::tuple_size_v<T>>());
+
 template <class T>
 consteval kind find_kind() {
   if constexpr (is_handle<T>)
@@ -244,9 +266,14 @@ consteval kind find_kind() {
       : kind::unknown;
   else if constexpr (has_cereal_functions<T>) return kind::cereal;
   else if constexpr (std::is_same_v<T, std::monostate>) return kind::empty;
-  else if constexpr (std::is_aggregate_v<T> && !is_std<T>) return has_base<T> ? kind::derived_aggregate
-  : std::is_empty_v<T>                                                        ? kind::empty
-                                                                              : kind::aggregate;
+  else if constexpr (std::is_aggregate_v<T> && !is_std<T>) {
+    if constexpr (has_base<T>)
+      return kind::derived_aggregate;
+    else if constexpr (std::is_empty_v<T>)
+      return kind::empty;
+    else
+      return has_array<T> ? kind::array_inside : kind::aggregate;
+  }
   else return kind::unknown;
 }
 
