@@ -2,6 +2,7 @@
 
 #include <mp/init.hpp>
 #include <mp/pool.hpp>
+#include <mp/queue.hpp>
 
 #include <csignal>
 #include <numeric>
@@ -21,7 +22,8 @@ message think_first(message m) {
   think_before_answer(m);
   return m;
 }
-int die(int) {
+int die(mp::queue<std::int64_t> when) {
+  when.put(clock::now().time_since_epoch().count());
   std::raise(SIGKILL);
   return 0;
 }
@@ -57,14 +59,19 @@ void large_values(std::string_view name, mp::pool& pool) {
   emit(name, me, "reused", reused, "task/s");
 }
 
+/// From the signal on, as the task saw it, while no other worker is just being started.
 void deaths(std::string_view name, mp::pool& pool) {
   std::vector<double> samples;
+  mp::queue<std::int64_t> when;
   for (int i = 0; i < 300; ++i) {
-    const auto before = clock::now();
+    do think(think_time);
+    while (pool.stats().workers.size() != workers || pool.stats().running != 0);
+    for (int k = 0; k < 8; ++k) pool.submit(same, k).get();
+    think(10 * think_time);
     try {
-      pool.submit(die, 1).get();
+      pool.submit(die, when).get();
     } catch (const mp::worker_died&) {
-      samples.push_back(micros(clock::now() - before));
+      samples.push_back(micros(clock::now().time_since_epoch() - clock::duration(when.get())));
     }
   }
   check(samples.size() == 300, "a death that nobody told");
