@@ -34,6 +34,8 @@ int first_of(mp::queue<int> q, int x) {
   q.get();
   return x;
 }
+// Of different sizes: memory that fits is used again, other memory is not.
+std::vector<double> filled(int n) { return std::vector<double>(static_cast<std::size_t>(1000 + n % 5 * 20000), n); }
 struct gated {
   mp::queue<int> gate;
   int operator()(int x) const { return first_of(gate, x); }
@@ -179,6 +181,33 @@ TEST_CASE("pool: an exception's hook runs where the answer is taken, and may ask
     }
     CHECK(asked_times == 1 + 1 + 1 + 5 + 1);
     asked = nullptr;
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: large results of an imap are whole, though their memory is used again", "[pool]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    constexpr int many = 40;
+    for (const bool ordered : {true, false}) {
+      auto results =
+          ordered ? p.imap(filled, std::views::iota(0, many)) : p.imap_unordered(filled, std::views::iota(0, many));
+      std::vector<std::vector<double>> kept;
+      int seen = 0, wrong = 0, sum = 0;
+      for (auto& v : results) {
+        const int n = static_cast<int>(v.at(0));
+        sum += n;
+        wrong += v != filled(n);
+        if (n % 3 == 0) kept.push_back(std::move(v));
+        ++seen;
+      }
+      CHECK(seen == many);
+      CHECK(sum == many * (many - 1) / 2);
+      CHECK(wrong == 0);
+      for (const auto& v : kept) wrong += v != filled(static_cast<int>(v.at(0)));
+      CHECK(wrong == 0);
+    }
   }
   CHECK_CLEAN(ledger);
 }

@@ -169,6 +169,9 @@ public:
     iterator& operator++() {
       load();
       item_.reset();
+      if constexpr (std::is_same_v<R, typename detail::streamed<R>::result>)
+        if constexpr (detail::reusable<R>)
+          if (value_) from_->from_->state()->take_back(*value_);
       value_.reset();
       return *this;
     }

@@ -260,12 +260,15 @@ bool send_request(const std::shared_ptr<address_state>& to, const letter& what, 
     if (!std::exchange(t.listening, true)) start_operation(std::make_shared<listen_operation>());
   }
   try {
-    // Another thread or process may be putting: its turn takes less than a microsecond, and is no full mailbox.
-    const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+    // Another thread or process may be putting. Its turn takes less than a microsecond, but it may have lost its
+    // processor in it, or be stopped: that is no full mailbox, and is not waited for without end.
+    const auto slice = std::chrono::milliseconds(1);
+    const auto patience = std::chrono::steady_clock::now() + std::min(limit, duration(std::chrono::seconds(1))).count();
     do {
       if (send_mail(to, what, time_point::min(), "address::request", {number, answer_type})) return true;
       if (to->to().shared()->full()) break;
-      std::this_thread::yield();
+      const auto soon = std::chrono::steady_clock::now() + slice;
+      if (send_mail(to, what, soon, "address::request", {number, answer_type})) return true;
     } while (std::chrono::steady_clock::now() < patience);
     return fail(problem(errc::overloaded, "address::request: the mailbox of process " + std::to_string(whom.first) +
                                               " is full; nothing was sent"));

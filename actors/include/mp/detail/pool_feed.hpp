@@ -133,6 +133,7 @@ public:
   range_feeder(State& state, const F& f, It begin, End end, std::uint64_t left)
       : state_(state), f_(f), at_(std::move(begin)), end_(std::move(end)), left_(left) {}
 
+  // Reading the input runs the user's code: what it throws is kept, and ends the input.
   pool_unit* next(std::uint32_t most) override {
     if (over_) return nullptr;
     try {
@@ -187,6 +188,8 @@ private:
   }
   static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
 
+  // One item behind the others. The ends of items are noted where there are several: after a death the unit is cut
+  // between what is done and what is not. True: descriptors came along.
   template <class... A>
   bool add(pool_unit& u, A&&... a) {
     const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
@@ -205,13 +208,13 @@ private:
   const F& f_;
   It at_;
   End end_;
-  std::uint64_t left_;
-  std::uint32_t first_end_ = 0;
+  std::uint64_t left_;           // the largest number: not known
+  std::uint32_t first_end_ = 0;  // of the unit being filled
   bool over_ = false;
   std::exception_ptr problem_;
 };
 
-/// A feeder that keeps its callable and its view.
+/// A feeder that keeps its callable and its view, because it outlives the call that made it.
 ///
 /// Threads:  thread-bound.   Processes: process-bound.
 template <class F, class View>

@@ -56,11 +56,12 @@ class task_state final : public future_state<R>, public pool_job {
 public:
   explicit task_state(core_ptr core) noexcept : core_(std::move(core)) {}
 
-  pool_unit unit{};
+  pool_unit unit{};  // most tasks are one unit for ever; a retry makes another one beside it
 
   // -- the future's side
   bool wait_until(time_point until) noexcept override {
     if (this->is_ready()) return true;
+    // Whoever waits works: it collects for everybody until its own answer is there.
     if (!collect_until(
             *core_, [](void* p) { return static_cast<task_state*>(p)->unresolved == 0; }, this, until))
       return this->is_ready();
@@ -70,6 +71,7 @@ public:
   bool cancel() override { return !this->is_ready() && cancel_job(*core_, *this); }
   task_id id() const noexcept override { return unit.id; }
   std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<pool_unit&>(unit)); }
+  // On the thread that wants it, without the lock: the user's hooks may run, and may ask the pool.
   value_type take() override {
     if (this->error_) this->error_ = open_exception(std::move(this->error_));
     if constexpr (!reads_by_itself_or_void<R>)
@@ -118,7 +120,9 @@ public:
   static constexpr bool in_place = std::is_default_constructible_v<R> && !std::is_same_v<R, bool>;
   using element = std::conditional_t<in_place, R, std::optional<R>>;
 
+  // Made at once: a vector that grows would copy large results again and again.
   void reserve(std::size_t n) { values_.resize(n); }
+  /// The values of `count` items, back to back. Throws: error{undecodable}.
   void read(std::uint64_t first, std::uint32_t count, std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
     const std::size_t end = static_cast<std::size_t>(first) + count;
     if (values_.size() < end) values_.resize(std::max(end, values_.size() + values_.size() / 2));
@@ -210,6 +214,7 @@ public:
         kept_.push_back({first, count, {values.begin(), values.end()}, std::move(fds)});
     }
   }
+  // The first by position is the one that is thrown; the others are only counted.
   void fail(std::uint64_t item, std::exception_ptr problem) noexcept override {
     if (item < failed_at_) {
       failed_at_ = item;
@@ -217,6 +222,7 @@ public:
     }
   }
   void recycle(pool_unit* u) noexcept override { units_.recycle(u); }
+  // Before it is sealed more items may come, although all so far have their answer.
   bool progressed(std::uint64_t left) noexcept override { return sealed_ && left == 0; }
   void finish() noexcept override {
     if (!this->claim()) return;

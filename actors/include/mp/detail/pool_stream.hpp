@@ -21,6 +21,21 @@
 
 namespace mp::detail {
 
+/// A result whose memory can hold the next one.
+template <class R>
+concept reusable = !std::is_void_v<R> && reads_by_itself_or_void<R> && requires(decoder & d, R& value) {
+  io<R>::read_again(d, value);
+  value.capacity();
+};
+template <class R>
+struct spare_of {
+  using type = std::monostate;
+};
+template <reusable R>
+struct spare_of<R> {
+  using type = R;
+};
+
 /// One item's answer.
 template <class R>
 struct stream_item {
@@ -105,9 +120,19 @@ public:
       for (std::uint32_t i = 0; i < count; ++i) place(first + i).value.emplace();
     } else if constexpr (reads_by_itself<R>()) {
       decoder d(values, std::move(fds));
-      for (std::uint32_t i = 0; i < count; ++i) {
-        R value = decode<R>(d);
-        place(first + i).value.emplace(std::move(value));
+      std::uint32_t placed = 0;
+      try {
+        for (; placed < count; ++placed) {
+          R value = read(d);
+          place(first + placed).value.emplace(std::move(value));
+        }
+      } catch (...) {
+        // None of them was taken.
+        if (!ordered_) {
+          there_ -= placed;
+          while (placed-- != 0) ready_.pop_back();
+        }
+        throw;
       }
     } else {  // one item a record: units have one item then
       place(first).kept =
@@ -120,6 +145,21 @@ public:
     } catch (...) {
       // No memory for the answer: the stream stays without it, and ends when its pool does.
     }
+  }
+  /// Not locked, the consumer: it is done with this one.
+  void take_back(unit_for_void<R>& value) noexcept requires(reusable<R>) {
+    if (value.capacity() * sizeof(*value.data()) < worth_reusing) return;
+    struct {
+      stream_state* self;
+      unit_for_void<R>* value;
+    } c{this, &value};
+    with_pool_lock(
+        *core_,
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          if (in.self->spare_.capacity() < in.value->capacity()) std::swap(in.self->spare_, *in.value);
+        },
+        &c);
   }
   void recycle(pool_unit* u) noexcept override { units_.recycle(u); }
   bool progressed(std::uint64_t left) noexcept override {
@@ -138,7 +178,23 @@ private:
     void operator()() const noexcept { static_cast<void>(cancel_job(*self->core_, *self)); }
   };
 
+  static constexpr std::size_t worth_reusing = 64 * 1024;  // bytes; below it memory comes as fast as from here
+
   ~stream_state() = default;
+  // Locked.
+  unit_for_void<R> read(decoder& d) {
+    if constexpr (reusable<R>)
+      if (spare_.capacity() != 0) {
+        R value = std::move(spare_);
+        spare_ = R();
+        io<R>::read_again(d, value);
+        return value;
+      }
+    if constexpr (std::is_void_v<R>)
+      return {};
+    else
+      return decode<R>(d);
+  }
   std::unique_ptr<stream_listener<R>> take_listener(const std::uint64_t* only,
                                                     std::unique_ptr<stream_item<R>>* item) noexcept {
     struct {
@@ -186,6 +242,7 @@ private:
   std::uint64_t first_ = 0;  // index of ready_'s first, if ordered
   std::uint64_t there_ = 0;  // of ready_
   std::deque<stream_item<R>> ready_;
+  [[no_unique_address]] typename spare_of<R>::type spare_;  // what the consumer has let go of
   std::unique_ptr<stream_listener<R>> listener_;
   std::uint64_t listeners_ = 0;  // so far
   bool telling_ = false;         // finish() is about to be called

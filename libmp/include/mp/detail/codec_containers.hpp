@@ -44,6 +44,20 @@ struct io<T, kind::sequence> {
       return read_elements(d, n);
   }
 
+  /// Into memory that is there.
+  static void read_again(decoder& d,
+                         T& value) requires(is_bulk<element>&& requires(T& t, const element* p) { t.assign(p, p); }) {
+    const std::size_t n = d.count(least_bytes<element>);
+    const std::byte* bytes = d.take(n * sizeof(element));
+    if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) == 0) {
+      const auto* first = reinterpret_cast<const element*>(bytes);
+      value.assign(first, first + n);
+    } else {
+      decoder piece({bytes, n * sizeof(element)});
+      value = read_array(piece, n);
+    }
+  }
+
 private:
   static T read_array(decoder& d, std::size_t n) {
     const std::byte* bytes = d.take(n * sizeof(element));
