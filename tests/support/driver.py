@@ -18,10 +18,10 @@ BUILDS = {
     "plain": ("", ["-Dsamples=true"], SUITES, 1),
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Db_pch=false",
-                               "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
+                               "-Doptimization=0", "-Db_ndebug=false", "-Ddefault_library=static"],
                 ["unit", "conformance", "process", "actors", "fuzz"], 3),
     "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
-                              "-Doptimization=1", "-Db_ndebug=false", "-Ddefault_library=static"],
+                              "-Doptimization=0", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),
 }
 SUPPRESSIONS = os.path.join(TOP, "tests", "support", "tsan.supp")
