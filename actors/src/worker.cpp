@@ -9,9 +9,12 @@
 #include "worker_task.hpp"
 
 #include <malloc.h>
+#include <pthread.h>
+#include <unistd.h>
 #include <chrono>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mp::detail {
@@ -54,6 +57,10 @@ public:
     page_.phase.store(worker_phase::ready, std::memory_order_release);
     bell_.ring();
   }
+
+  static void mark_copy() noexcept { is_copy.store(true, std::memory_order_relaxed); }
+  /// A worker that was started by fork from a worker is none's copy.
+  static void be_original() noexcept { is_copy.store(false, std::memory_order_relaxed); }
 
   void live() {
     while (!leaving_) {
@@ -249,6 +256,7 @@ private:
   }
 
   void fail(const std::exception_ptr& problem, std::string backtrace) {
+    if (is_copy.load(std::memory_order_relaxed)) end_copy();
     if (!direct) flush();
     const auto text = encode_exception(problem, std::move(backtrace));
     const bool unread = where == phase::decoding && at + 1 != count;
@@ -282,7 +290,18 @@ private:
 
 }  // namespace
 
+std::atomic<bool> unit_run::is_copy{false};
+
+void unit_run::end_copy() noexcept {
+  constexpr std::string_view why =
+      "mp: a task called fork and its copy came back from it; the copy ends: call _exit in it\n";
+  static_cast<void>(!::write(STDERR_FILENO, why.data(), why.size()));
+  ::_exit(1);
+}
+
 void pool_worker(worker_start start) {
+  ::pthread_atfork(nullptr, nullptr, worker::mark_copy);
+  worker::be_original();
   // Large arguments and results come and go with every task. Fresh memory costs more than to copy them.
   if (start.keeps_memory) {
     ::mallopt(M_MMAP_THRESHOLD, 32 << 20);

@@ -8,7 +8,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
+#include <atomic>
 #include <iostream>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -24,6 +26,17 @@ int return_twice(int x) {
   int status = 0;
   ::waitpid(copy, &status, 0);
   return x;
+}
+std::atomic<int> calls{0};
+/// As return_twice, by return or by exception. Its answer: how often this process ran it, and how its copy ended.
+std::pair<int, int> count_calls(int x) {
+  ++calls;
+  const pid_t copy = ::fork();
+  if (copy == 0 && x % 2 != 0) throw std::runtime_error("the copy");
+  if (copy == 0) return {};
+  int status = 0;
+  ::waitpid(copy, &status, 0);
+  return {calls.load(), WIFEXITED(status) ? WEXITSTATUS(status) : -1};
 }
 int end_thread(int) { ::pthread_exit(nullptr); }
 int close_everything(int x) {
@@ -82,6 +95,12 @@ TEST_CASE("pool: a task that forks and returns twice gives its answer once", "[p
     const auto s = p.stats();
     CHECK(s.done == 120);
     CHECK(s.worker_deaths == 0);
+  }
+  {
+    // A copy runs nothing of what follows in its chunk: it has no copies, and ends where it came back.
+    mp::pool p(1);
+    const auto told = p.map(count_calls, numbers(8), {.chunk = 8});
+    for (int i = 0; i < 8; ++i) CHECK(told.at(static_cast<std::size_t>(i)) == std::pair(i + 1, 1));
   }
   CHECK_CLEAN(ledger);
 }

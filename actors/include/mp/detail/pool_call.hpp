@@ -53,6 +53,8 @@ public:
   void run() noexcept { where = phase::running; }
   /// The item is over, without a value.
   void end() {
+    if (is_copy.load(std::memory_order_relaxed)) [[unlikely]]
+      end_copy();
     where = phase::encoding;
     if (direct) [[unlikely]]
       put_empty();
@@ -61,6 +63,8 @@ public:
   /// The item is over. Throws: error{unencodable}, error{too_large}, error{closed}: the pool has gone.
   template <class R>
   void end(const R& result) {
+    if (is_copy.load(std::memory_order_relaxed)) [[unlikely]]
+      end_copy();
     where = phase::encoding;
     if (!direct) [[likely]] {
       encoder e(std::span<std::byte>(draft_at, draft_end));
@@ -82,6 +86,11 @@ protected:
   virtual void put(const void* result, void (*write)(encoder&, const void*)) = 0;
   virtual void put_empty() = 0;
   virtual void begin_watched() = 0;
+
+  /// This process is a copy that a task made by fork, and came back from the task. It must not write where its original
+  /// does, nor run the items that follow.
+  static std::atomic<bool> is_copy;
+  [[noreturn]] static void end_copy() noexcept;
 
   std::atomic<std::uint32_t>*started = nullptr, *done = nullptr, *draft_used = nullptr;
   std::byte *draft_begin = nullptr, *draft_at = nullptr, *draft_end = nullptr;
