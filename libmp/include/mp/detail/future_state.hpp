@@ -168,6 +168,9 @@ class future_state : public future_base {
 public:
   using value_type = unit_for_void<R>;
 
+  /// An R whose destructor throws ends the process here, as everywhere in containers.
+  ~future_state() noexcept override {}
+
   /// False: it had an answer before.
   bool set_value(value_type value) {
     if (!claim()) return false;
