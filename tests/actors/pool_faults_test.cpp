@@ -4,6 +4,7 @@
 #include "mp/process.hpp"
 #include "mp/queue.hpp"
 #include "pool_tasks.hpp"
+#include "support/sanitizers.hpp"
 
 #include <sys/resource.h>
 #include <atomic>
@@ -321,6 +322,7 @@ TEST_CASE("pool: the initializer runs once in each worker, also in one that come
 }
 
 TEST_CASE("pool: a start that fails in the middle leaves no worker behind", "[pool][faults]") {
+  if (address_sanitizer) MP_SKIP("the sanitizer needs descriptors for itself");
   const fd_ledger ledger;
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
