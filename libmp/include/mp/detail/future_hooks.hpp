@@ -89,16 +89,20 @@ public:
       : where_(std::move(where)), answer_(std::move(answer)), f_(std::move(f)) {}
 
   void ready(future_base& base) noexcept override {
+    std::exception_ptr problem;
     try {
       asio::post(where_, [source = state_ptr<future_state<R>>::share(static_cast<future_state<R>*>(&base)),
                           answer = std::move(answer_), f = std::move(f_)]() mutable { run(*source, answer, f); });
     } catch (...) {
-      answer_.set_error(std::current_exception());
+      problem = std::current_exception();
     }
+    if (problem) answer_.set_error(std::move(problem));
   }
 
 private:
+  // An exception is given away after its catch block: whoever takes it is its only owner, and frees it.
   static void run(future_state<R>& source, promise<Next, chained_state<Next>>& answer, F& f) noexcept {
+    std::exception_ptr problem;
     try {
       const auto call = [&]() -> decltype(auto) {
         if constexpr (std::is_void_v<R>) {
@@ -115,8 +119,9 @@ private:
         answer.set_value(call());
       }
     } catch (...) {
-      answer.set_error(std::current_exception());
+      problem = std::current_exception();
     }
+    if (problem) answer.set_error(std::move(problem));
   }
 
   asio::any_io_executor where_;
