@@ -4,11 +4,11 @@
 #include "pool_core.hpp"
 
 #include "mp/detail/async.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
 
 #include <poll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>
@@ -20,10 +20,6 @@ namespace {
 
 // While there is work the I/O thread looks so often: for deadlines, kills and retries, and in case nobody waits.
 constexpr std::chrono::milliseconds tick_length{10};
-
-int send_signal(int pidfd, int number) noexcept {
-  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, 0));
-}
 
 // The state letter of a process, from /proc; 0: not known.
 char state_of(pid_t pid) noexcept {
@@ -215,13 +211,12 @@ void pool_core::carry_out(pool_lane& lane, time_point now) noexcept {
     }
     if (!lane.kill || lane.killed || lane.kill->at > now) return;
     const pending_kill& kill = *lane.kill;
-    const int pidfd = lane.process.sentinel();
     const auto is_at_it = [&] {
       return lane.at(kill.number) && lane.page->unit.load(std::memory_order_acquire) == kill.number + 1 &&
              lane.page->started.load(std::memory_order_acquire) == kill.item + 1 &&
              lane.page->done.load(std::memory_order_acquire) <= kill.item;
     };
-    send_signal(pidfd, SIGSTOP);
+    process_hooks::signal(lane.process, SIGSTOP);
     const auto give_up = now + std::chrono::milliseconds(20);
     for (char state = 0; std::chrono::steady_clock::now() < give_up;) {
       state = state_of(lane.process.pid());
@@ -232,7 +227,7 @@ void pool_core::carry_out(pool_lane& lane, time_point now) noexcept {
       lane.killed = true;
       lane.process.kill();
     } else {
-      send_signal(pidfd, SIGCONT);
+      process_hooks::signal(lane.process, SIGCONT);
       collect_lane(lane);
       if (lane.kill && !lane.at(lane.kill->number)) lane.kill.reset();
       if (lane.kill && lane.page->done.load(std::memory_order_acquire) > lane.kill->item) lane.kill.reset();

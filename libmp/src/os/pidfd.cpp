@@ -11,9 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
 
 namespace mp::os {
 namespace {
@@ -36,12 +41,33 @@ mp::exit_status from_wait_word(int word) noexcept {
   return mp::exit_status::exited(WEXITSTATUS(word));
 }
 
+// The number of the process, -1 once it was reaped, 0: /proc does not say.
+pid_t pid_behind(int pidfd) noexcept {
+  std::array<char, 48> path;
+  std::snprintf(path.data(), path.size(), "/proc/self/fdinfo/%d", pidfd);
+  const unique_fd file(::open(path.data(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 512> text;
+  const ssize_t n = file ? ::read(file.get(), text.data(), text.size() - 1) : 0;
+  if (n <= 0) return 0;
+  text[static_cast<std::size_t>(n)] = 0;
+  constexpr std::string_view word = "\nPid:";
+  const char* const line = std::strstr(text.data(), word.data());
+  return line ? static_cast<pid_t>(std::strtol(line + word.size(), nullptr, 10)) : 0;
+}
+
 }  // namespace
 
 unique_fd open_pidfd(pid_t pid) noexcept { return unique_fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 int send_signal(int pidfd, int signal) noexcept {
-  return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0 ? 0 : errno;
+  if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return 0;
+  // A filter that does not know the call (old containers') says one of these. Whose number it is, the kernel still
+  // tells; it is -1 once the process was reaped. Between the two calls it would have to be given anew.
+  const int problem = errno;
+  if (problem != EPERM && problem != ENOSYS) return problem;
+  const pid_t pid = pid_behind(pidfd);
+  if (pid <= 0) return pid < 0 ? ESRCH : problem;
+  return ::kill(pid, signal) == 0 ? 0 : errno;
 }
 
 int poll_timeout(time_point until) noexcept {

@@ -21,7 +21,8 @@ namespace mp::os {
 /// Empty if there is no such process (errno says why).
 unique_fd open_pidfd(pid_t pid) noexcept;
 
-/// Sends a signal through the pidfd: never to a stranger. 0 or errno (ESRCH: it has ended and was reaped).
+/// Sends a signal through the pidfd: never to a stranger. 0 or errno (ESRCH: it has ended and was reaped). Where a
+/// filter refuses the call, it goes to the number which the kernel says is behind the pidfd at that moment.
 int send_signal(int pidfd, int signal) noexcept;
 
 /// Has the process ended? Never waits.

@@ -217,6 +217,8 @@ void process_hooks::lead_own_group(process& p) {
   s.own_group = true;
 }
 
+void process_hooks::signal(process& p, int number) { p.started_child("process_hooks::signal")->signal(number); }
+
 std::optional<mp::post_mortem> process_hooks::post_mortem(const process& p) {
   const auto c = p.started_child("process_hooks::post_mortem");
   const auto ended = c->wait(time_point::min());

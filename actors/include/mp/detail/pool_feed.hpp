@@ -67,8 +67,9 @@ public:
     u->next = spare_;
     spare_ = u;
   }
-  /// Locked. It is over.
+  /// Locked. It is over: what travelled with it is closed now, not when the memory is used again.
   void recycle(pool_unit* u) noexcept {
+    if (u->extras) u->extras->fds.clear();
     u->next = used_;
     used_ = u;
   }

@@ -95,7 +95,10 @@ public:
   }
   void fail(std::uint64_t, std::exception_ptr problem) noexcept override { this->error_ = std::move(problem); }
   void recycle(pool_unit* u) noexcept override {
-    if (u != &unit) delete u;
+    if (u != &unit)
+      delete u;
+    else if (u->extras)
+      u->extras->fds.clear();  // not with the future, which may live long
   }
   bool progressed(std::uint64_t left) noexcept override { return left == 0; }
   void finish() noexcept override {
