@@ -76,8 +76,12 @@ configure() {
 # What a compiler cache must overlook to take precompiled headers.
 export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
 
-# build DIRECTORY [targets]: quiet when it works.
+# build DIRECTORY [targets]: quiet when it works. Two at once in one directory would read each other's half-written files.
 build() {
+  local directory=$1; shift
+  (flock 9; build_alone "$directory" "$@") 9>"$directory/.lock"
+}
+build_alone() {
   local directory=$1; shift
   if [ -n "$(ninja -C "$directory" -n "$@" 2>/dev/null | sed -n '/^\[/p' | head -n 1)" ]; then
     say "building ${directory#"$top"/}"

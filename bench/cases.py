@@ -15,7 +15,7 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    file: str  # in the build directory; *.py, *.js and *.cpp in this one
+    file: str  # in the build directory; *.py, *.js, *.erl and *.cpp in this one
     arguments: tuple = ()
     ranks: int = 0  # under mpirun
     one_core: bool = False
@@ -43,7 +43,7 @@ def programs(case, *files, **options):
 TIME = (("p50", "us"),)
 RATE = (("rate", "msg/s"),)
 TASKS = (("rate", "task/s"),)
-SLEEPING_POOLS = ("peer_zeromq_pool", "peers/python_pool.py", "peers/node_pool.js")
+SLEEPING_POOLS = ("peer_zeromq_pool", "peers/python_pool.py", "peers/node_pool.js", "peers/erlang_pool.erl")
 POOLS = (*SLEEPING_POOLS, "peer_openmpi_pool")
 MEMORY = (("resident", "KiB"), ("reserved", "KiB"))
 
@@ -129,7 +129,9 @@ def why_missing(program, build):
         return "mpirun is not installed"
     if program.file.endswith(".js") and not shutil.which("node"):
         return "node is not installed"
-    if program.file.endswith((".py", ".js", ".cpp", "meson.build")):
+    if program.file.endswith(".erl") and not shutil.which("erl"):
+        return "erlang is not installed"
+    if program.file.endswith((".py", ".js", ".erl", ".cpp", "meson.build")):
         return None
     if not os.access(os.path.join(build, program.file), os.X_OK):
         return "not built: what it needs was not installed when the build was configured"

@@ -49,6 +49,10 @@ def command_of(program, build):
         return [sys.executable, os.path.join(HERE, program.file), *program.arguments]
     if program.file.endswith(".js"):
         return ["node", os.path.join(HERE, program.file), *program.arguments]
+    if program.file.endswith(".erl"):
+        return ["erl", "-noshell", "-eval", 'F = "%s", {ok, M, B} = compile:file(F, [binary]), {module, M} = '
+                'code:load_binary(M, F, B), M:main(F, "%s"), halt().' % (os.path.join(HERE, program.file),
+                                                                         *program.arguments)]
     command = [os.path.join(build, program.file), *program.arguments]
     if program.ranks:
         # Some fresh machines have no ssh, which mpirun looks for although one machine needs none.

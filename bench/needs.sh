@@ -12,3 +12,4 @@ install 'python3 python3'
 peer OpenMPI 'command -v mpirun && pkg-config --exists ompi' libopenmpi-dev openmpi-bin
 peer ZeroMQ 'pkg-config --exists libzmq && [ -e /usr/include/zmq.hpp ]' libzmq3-dev cppzmq-dev
 peer Node 'command -v node' nodejs
+peer Erlang 'command -v erl && command -v erlc' erlang-base

@@ -52,8 +52,8 @@ double with_pool(std::size_t size, Work work, Measure measure) {
 }
 
 /// At most `ahead` tasks are under way; `send` gives task number i, `take` gets a result.
-template <class Send, class Take>
-double windowed(int tasks, int ahead, zmq::socket_t& in, Send send, Take take) {
+template <class Send, class Take, class Finish = decltype([] {})>
+double windowed(int tasks, int ahead, zmq::socket_t& in, Send send, Take take, Finish finish = {}) {
   return task_rate(tasks, [&] {
     for (int sent = 0, got = 0; got < tasks; ++got) {
       for (; sent < tasks && sent - got < ahead; ++sent) send(sent);
@@ -61,6 +61,7 @@ double windowed(int tasks, int ahead, zmq::socket_t& in, Send send, Take take) {
       static_cast<void>(in.recv(m));
       take(got, m);
     }
+    finish();
   });
 }
 
@@ -84,6 +85,9 @@ double large_rate(zmq::socket_t& out, zmq::socket_t& in) {
         to = fresh_result();
         std::memcpy(to.get(), m.data(), large_bytes);
         check_scaled(input.data(), to.get());
+      },
+      [&] {  // nobody keeps the results of all runs: the memory of the next ones is fresh, too
+        for (auto& r : results) r.reset();
       });
 }
 
