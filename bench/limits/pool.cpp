@@ -1,6 +1,11 @@
 // Limits of a pool of 2 workers: a pair of rings per worker whose waits park on a futex, and slots for large values.
 // They must do nothing that a pool owes its users: no functions, no sizes, no death of a worker.
 
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include <csignal>
+
 #include "../support/pool.hpp"
 #include "../support/spsc_ring.hpp"
 
@@ -25,20 +30,27 @@ child echo(lane& l, bool thinks) {
   });
 }
 
+/// In blocks, one to this worker and one to that: a sleeper is woken for many, and whoever works is let alone for a while.
 double map_rate(int tasks) {
-  constexpr int ahead = 1024;  // in both lanes together, which hold four times as many
+  constexpr int block = 256, ahead = 8;  // blocks in both lanes together, which hold twice as many
   auto* lanes = shared<std::array<lane, workers>>();
   join_membarrier();
   std::vector<child> all;
   for (auto& l : *lanes) all.push_back(echo(l, false));
-  const auto lane_of = [&](int task) -> lane& { return (*lanes)[static_cast<std::size_t>(task % workers)]; };
+  const auto lane_of = [&](int number) -> lane& { return (*lanes)[static_cast<std::size_t>(number % workers)]; };
   std::vector<int> results(static_cast<std::size_t>(tasks));
+  const int blocks = (tasks + block - 1) / block;
+  const auto each = [&](int number, auto f) {
+    for (int i = number * block; i < std::min(tasks, (number + 1) * block); ++i) f(lane_of(number), i);
+  };
   return task_rate(tasks, [&] {
-    for (int i = 0; i < tasks + ahead; ++i) {
-      if (i < tasks) lane_of(i).there.put([i](message& m) { m.words[0] = static_cast<std::uint64_t>(i); });
-      if (const int done = i - ahead; done >= 0)
-        lane_of(done).back.get(
-            [&](const message& m) { results[static_cast<std::size_t>(done)] = static_cast<int>(m.words[0]); });
+    for (int b = 0; b < blocks + ahead; ++b) {
+      if (b < blocks)
+        each(b, [](lane& l, int i) { l.there.put([i](message& m) { m.words[0] = static_cast<std::uint64_t>(i); }); });
+      if (b >= ahead)
+        each(b - ahead, [&](lane& l, int i) {
+          l.back.get([&](const message& m) { results[static_cast<std::size_t>(i)] = static_cast<int>(m.words[0]); });
+        });
     }
   });
 }
@@ -92,6 +104,37 @@ double large_rate(Take take, Finish finish = {}) {
   });
 }
 
+/// A process that kills itself, and a parent that sleeps until the kernel says so: no status, no last words, no task.
+void deaths(std::string_view name, const identity& me) {
+  auto* when = shared<std::atomic<std::int64_t>>();
+  auto* go = shared<std::atomic<int>>();
+  std::vector<double> samples;
+  for (int i = 0; i < 300; ++i) {
+    go->store(0);
+    std::fflush(stdout);
+    const pid_t pid = fork();
+    check(pid >= 0, "fork");
+    if (pid == 0) {
+      while (go->load() == 0) pause_cpu();
+      when->store(clock::now().time_since_epoch().count());
+      std::raise(SIGKILL);
+    }
+    const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+    check(pidfd >= 0, "pidfd_open");
+    think(10 * think_time);
+    go->store(1);
+    pollfd end{pidfd, POLLIN, 0};
+    while (poll(&end, 1, -1) != 1) {
+    }
+    samples.push_back(micros(clock::now().time_since_epoch() - clock::duration(when->load())));
+    close(pidfd);
+    waitpid(pid, nullptr, 0);
+  }
+  std::sort(samples.begin(), samples.end());
+  emit(name, me, "p50", samples[150], "us");
+  emit(name, me, "p99", samples[297], "us");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -103,6 +146,8 @@ int main(int argc, char** argv) {
     emit(name, me, "p50", one_by_one(false, [](auto trip) { return round_trip_awake(trip); }), "us");
   } else if (name == "pool-submit-asleep" || name == "mailbox-request-asleep") {
     emit(name, me, "p50", one_by_one(true, [](auto trip) { return round_trip_asleep(trip); }), "us");
+  } else if (name == "pool-death") {
+    deaths(name, {"the kernel's own news", "limit", "sleeps"});
   } else if (name == "pool-8mib") {
     std::vector<std::unique_ptr<double[]>> results(large_tasks);
     const auto keep = [&](int i, const double* from) {

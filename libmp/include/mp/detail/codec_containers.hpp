@@ -9,6 +9,7 @@
 /// Source:   doc/decisions/0002-wire-format.md; FAULTS rows 53-55.
 
 #include "mp/detail/codec_basic.hpp"
+#include "mp/detail/populate.hpp"
 
 #include <algorithm>
 #include <array>
@@ -64,6 +65,14 @@ private:
     // Constructing from a range spares clearing the memory first; that needs aligned elements.
     if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) == 0) {
       const auto* first = reinterpret_cast<const element*>(bytes);
+      if constexpr (requires(T & t) { t.reserve(n), t.assign(first, first); })
+        if (n >= populate_from / sizeof(element)) {
+          T value;
+          value.reserve(n);
+          populate(value.data(), n * sizeof(element));
+          value.assign(first, first + n);
+          return value;
+        }
       return T(first, first + n);
     }
     if constexpr (std::is_default_constructible_v<element>) {
