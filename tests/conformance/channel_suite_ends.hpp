@@ -3,6 +3,8 @@
 
 #include "conformance/channel_suite.hpp"
 
+#include <atomic>
+
 namespace conformance {
 
 // ---- the end
@@ -263,6 +265,36 @@ TEST_CASE("pipe: async_get completes with closed when the sender leaves", "[pipe
   in.async_get([s = std::move(done)](mp::error_code ec, int) { s.put(ec == mp::errc::closed); });
   out.close();
   CHECK(done_in.get_for(patience) == true);
+}
+
+// Looks again and again from another thread, at least once before `close` and until it sees an end.
+template <class Look, class Close>
+std::optional<mp::errc> end_seen_by_thread(Look look, Close close) {
+  std::optional<mp::errc> seen;
+  std::atomic<bool> has_looked = false;
+  {
+    std::jthread other([&] {
+      while (!seen) {
+        seen = mp_test::errc_of(look);
+        has_looked = true;
+      }
+    });
+    while (!has_looked) std::this_thread::yield();
+    close();
+  }
+  return seen;
+}
+
+TEST_CASE("pipe: a thread that looks at the moment the other end is closed finds it closed, not dead",
+          "[pipe][conformance]") {
+  for (int round = 0; round < 200; ++round) {
+    auto [in, out] = make_pipe<int>();
+    REQUIRE(end_seen_by_thread([&in = in] { return in.try_get(); }, [&out = out] { out.close(); }) == mp::errc::closed);
+    auto [full_in, full_out] = make_pipe<int>({.maxsize = 1});
+    full_out.put(1);
+    REQUIRE(end_seen_by_thread([&full_out = full_out] { return full_out.try_put(2); },
+                               [&full_in = full_in] { full_in.close(); }) == mp::errc::closed);
+  }
 }
 
 // ---- misuse

@@ -163,27 +163,38 @@ void ring_channel::add_role(role r) {
 void ring_channel::drop_role(role r) noexcept {
   if (!is_ours()) return;
   const std::lock_guard lock(roles_mutex_);
+  const u32 wholes = wholes_.load() - (r == role::whole);
+  const bool last_put = may_put(r) && senders_.load() - (r == role::sender) + wholes == 0;
+  const bool last_get =
+      may_get(r) &&
+      receivers_.load() - (r == role::receiver) + wholes + whole_gets_.load() - (r == role::whole_get) == 0;
+  // Before the counts fall: another thread that finds nobody left asks how they left.
+  if (last_put) mark_left(side::put);
+  if (last_get) mark_left(side::get);
   switch (r) {
     case role::sender: --senders_; break;
     case role::receiver: --receivers_; break;
     case role::whole: --wholes_; break;
     case role::whole_get: --whole_gets_; break;
   }
-  const u32 wholes = wholes_.load();
-  if (may_put(r) && senders_.load() + wholes == 0) end_putting();
-  if (may_get(r) && receivers_.load() + wholes + whole_gets_.load() == 0) end_getting();
+  if (last_put) end_putting();
+  if (last_get) end_getting();
   // A local sender's end is news for our own waiting receivers, too.
   shared().departures.fetch_add(1, std::memory_order_seq_cst);
   if (may_put(r)) wake_all(shared().getters);
   if (may_get(r)) wake_all(shared().putters);
 }
 
+// Asked before our own lock goes: a handle on its way holds one already, so an end that moved is not an end that left.
+void ring_channel::mark_left(side s) noexcept {
+  control& c = shared();
+  if (!presence_.others_hold(s == side::put ? put_presence : get_presence))
+    (s == side::put ? c.writer_left : c.reader_left).store(1, std::memory_order_release);
+}
+
 // Nobody in this process can put any more.
 void ring_channel::end_putting() noexcept {
   control& c = shared();
-  // Asked before our own lock goes: a handle on its way holds one already, so an end that moved is not an end that
-  // left.
-  if (!presence_.others_hold(put_presence)) c.writer_left.store(1, std::memory_order_release);
   presence_.hold(put_presence, false);
   c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.getters);
@@ -193,7 +204,6 @@ void ring_channel::end_putting() noexcept {
 
 void ring_channel::end_getting() noexcept {
   control& c = shared();
-  if (!presence_.others_hold(get_presence)) c.reader_left.store(1, std::memory_order_release);
   if (!is_pipe()) {
     // In order: what our threads have in hand is done with. No lock: nobody else writes to our cells and our slot.
     for (u32 i = 0, n = c.cells_used.load(); i < n; ++i)
@@ -212,8 +222,8 @@ void ring_channel::end_getting() noexcept {
 void ring_channel::leave_at_exit() noexcept {
   if (!is_ours()) return;
   const std::lock_guard lock(roles_mutex_);
-  if (senders_.load() + wholes_.load() > 0) end_putting();
-  if (receivers_.load() + wholes_.load() + whole_gets_.load() > 0) end_getting();
+  if (senders_.load() + wholes_.load() > 0) mark_left(side::put), end_putting();
+  if (receivers_.load() + wholes_.load() + whole_gets_.load() > 0) mark_left(side::get), end_getting();
 }
 
 void ring_channel::shutdown() {
@@ -244,23 +254,6 @@ void ring_channel::set_maxsize(std::size_t items) {
   shared().maxsize.store(items, std::memory_order_relaxed);
   options_.maxsize = items;
   wake_all(shared().putters);
-}
-
-std::size_t ring_channel::size() const {
-  check_process();
-  const control& c = shared();
-  for (int i = 0; i < 100; ++i) {
-    const position before = c.head.load(std::memory_order_acquire);
-    const position tail = c.tail.load(std::memory_order_acquire);
-    if (c.head.load(std::memory_order_acquire) == before) return distance(before, tail);
-  }
-  const u64 n = distance(c.head.load(), c.tail.load());
-  return n > count_mask / 2 ? 0 : n;  // the readers ran past what we saw of the writers
-}
-
-bool ring_channel::full() const {
-  check_process();
-  return !has_room();
 }
 
 // -- travelling

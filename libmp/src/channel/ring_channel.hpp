@@ -197,6 +197,7 @@ private:
   bool is_ours() const noexcept { return fork_generation_ == os::fork_generation(); }
   void take_fds(ring_fds&& fds);
   void raise_role(role r);
+  void mark_left(side s) noexcept;
   void end_putting() noexcept;
   void end_getting() noexcept;
 

@@ -140,7 +140,7 @@ bool ring_channel::get_ended(role as, u32 own_cell) const {
   if (c.shut.load(std::memory_order_acquire)) {
     // what is in a live consumer's hand may come back
   } else {
-    if (senders_.load(std::memory_order_relaxed) > 0) return false;
+    if (senders_.load(std::memory_order_acquire) > 0) return false;
     // Threads may share a whole queue; without one in this process nobody could put any more.
     if (!is_pipe() && !c.shared.load(std::memory_order_relaxed) && wholes_.load(std::memory_order_relaxed) > 0)
       return false;

@@ -1,4 +1,4 @@
-// Polling: a byte in the socket is the level that says "look". Raised after a commit, cleared only when the side is not
+// Polling, and what can be seen without taking. A byte in the socket is the level that says "look". Raised after a commit, cleared only when the side is not
 // ready, then looked at again: a bell that is cleared late can never swallow a newer item.
 
 #include "channel/ring_channel.hpp"
@@ -59,6 +59,23 @@ bool ring_channel::prepare_poll(role as, side s) {
   }
   sleeper_barrier(c);  // pairs with light_barrier of after_put and after_get
   return ready(as, s);
+}
+
+std::size_t ring_channel::size() const {
+  check_process();
+  const control& c = shared();
+  for (int i = 0; i < 100; ++i) {
+    const position before = c.head.load(std::memory_order_acquire);
+    const position tail = c.tail.load(std::memory_order_acquire);
+    if (c.head.load(std::memory_order_acquire) == before) return distance(before, tail);
+  }
+  const u64 n = distance(c.head.load(), c.tail.load());
+  return n > count_mask / 2 ? 0 : n;  // the readers ran past what we saw of the writers
+}
+
+bool ring_channel::full() const {
+  check_process();
+  return !has_room();
 }
 
 }  // namespace mp::ring

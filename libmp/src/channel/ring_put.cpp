@@ -281,7 +281,7 @@ inline void ring_channel::tell_getters(control& c) noexcept {
 bool ring_channel::put_ended(role as) const noexcept {
   const control& c = shared();
   if (c.shut.load(std::memory_order_acquire)) return true;
-  if (receivers_.load(std::memory_order_relaxed) > 0) return false;
+  if (receivers_.load(std::memory_order_acquire) > 0) return false;
   if (!is_pipe()) {
     const bool whole_here = wholes_.load(std::memory_order_relaxed) + whole_gets_.load(std::memory_order_relaxed) > 0;
     if (whole_here && !c.shared.load(std::memory_order_relaxed)) return false;
