@@ -1,5 +1,6 @@
-// Polling, and what can be seen without taking. A byte in the socket is the level that says "look". Raised after a commit, cleared only when the side is not
-// ready, then looked at again: a bell that is cleared late can never swallow a newer item.
+// Polling, and what can be seen without taking. A byte in the socket is the level that says "look". Raised after a
+// commit, cleared only when the side is not ready, then looked at again: a bell that is cleared late can never swallow a
+// newer item.
 
 #include "channel/ring_channel.hpp"
 
