@@ -289,11 +289,11 @@ TEST_CASE("pipe: a thread that looks at the moment the other end is closed finds
           "[pipe][conformance]") {
   for (int round = 0; round < 200; ++round) {
     auto [in, out] = make_pipe<int>();
-    REQUIRE(end_seen_by_thread([&in = in] { return in.try_get(); }, [&out = out] { out.close(); }) == mp::errc::closed);
+    REQUIRE(end_seen_by_thread([&r = in] { return r.try_get(); }, [&s = out] { s.close(); }) == mp::errc::closed);
     auto [full_in, full_out] = make_pipe<int>({.maxsize = 1});
     full_out.put(1);
-    REQUIRE(end_seen_by_thread([&full_out = full_out] { return full_out.try_put(2); },
-                               [&full_in = full_in] { full_in.close(); }) == mp::errc::closed);
+    REQUIRE(end_seen_by_thread([&s = full_out] { return s.try_put(2); }, [&r = full_in] { r.close(); }) ==
+            mp::errc::closed);
   }
 }
 
