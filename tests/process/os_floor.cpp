@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <array>
@@ -24,6 +25,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace mp_test;
@@ -111,6 +113,56 @@ TEST_CASE("pidfd: a process that got the number of an ended one gets no signal m
   ::kill(second, SIGKILL);
   ::waitpid(second, nullptr, 0);
   if (second != first) MP_SKIP("others took the pid every time");
+}
+
+TEST_CASE("is_running: a process that ended does not come back to life while it is reaped", "[process][faults]") {
+  // 1: the child was seen dead; 0: it is reaped. Looks on both sides of the reaping.
+  int revived = 0;
+  for (int round = 0; round < 400; ++round) {
+    const pid_t pid = raw_child(0);
+    REQUIRE(pid > 0);
+    const std::uint64_t started = os::start_time_of(pid);
+    CHECK(started != 0);
+    while (os::is_running(pid, started)) {
+    }
+    std::atomic<bool> reaped{false};
+    std::thread reaper([&] {
+      ::waitpid(pid, nullptr, 0);
+      reaped = true;
+    });
+    while (!reaped) revived += os::is_running(pid, started) ? 1 : 0;
+    reaper.join();
+    CHECK_FALSE(os::is_running(pid, started));
+  }
+  CHECK(revived == 0);
+}
+
+TEST_CASE("is_running: a process lives on in its other threads, and a number means nothing without its start",
+          "[process][unit]") {
+  const pid_t me = ::getpid();
+  CHECK(os::is_running(me, os::start_time_of(me)));
+  CHECK_FALSE(os::is_running(me, os::start_time_of(me) + 1));
+  CHECK_FALSE(os::is_running(me, 0));
+
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    std::thread([from = ends[0], to = ends[1]] {
+      ::close(to);
+      char byte;
+      static_cast<void>(::read(from, &byte, 1));
+      ::_exit(0);
+    }).detach();
+    ::syscall(SYS_exit, 0);  // this thread alone
+  }
+  ::close(ends[0]);
+  const std::uint64_t started = os::start_time_of(pid);
+  REQUIRE(eventually([&] { return os::zombie_exit_code(pid).has_value(); }));
+  CHECK(os::is_running(pid, started));
+  ::close(ends[1]);
+  CHECK(eventually([&] { return !os::is_running(pid, started); }));
+  ::waitpid(pid, nullptr, 0);
 }
 
 TEST_CASE("control: messages of every size arrive whole, with their descriptors", "[process][unit]") {

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
@@ -142,6 +143,18 @@ std::uint64_t start_time_of(pid_t pid) noexcept {
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
   const auto field = stat_field({text, read_into(path, text, sizeof text)}, 22);
   return field ? to_number<std::uint64_t>(*field).value_or(0) : 0;
+}
+
+bool is_running(pid_t pid, std::uint64_t start_time) noexcept {
+  char path[32], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  // One reading for both questions: between two the process can be reaped, which would look like life.
+  const std::string_view stat(text, read_into(path, text, sizeof text));
+  if (stat.empty()) return start_time == 0 && (::kill(pid, 0) == 0 || errno == EPERM);
+  const auto state = stat_field(stat, 3), threads = stat_field(stat, 20), started = stat_field(stat, 22);
+  if (!state || !threads || !started || to_number<std::uint64_t>(*started) != start_time) return false;
+  const bool first_thread_ended = *state == "Z" || *state == "X" || *state == "x";
+  return !first_thread_ended || to_number<int>(*threads).value_or(0) > 1;
 }
 
 std::optional<int> zombie_exit_code(pid_t pid) noexcept {

@@ -22,6 +22,10 @@ int thread_count() noexcept;
 /// When a process was started, in clock ticks since boot; 0 if there is none (any more).
 std::uint64_t start_time_of(pid_t pid) noexcept;
 
+/// Does the process that was started then still run? One look: false for a zombie and for one that is reaped meanwhile.
+/// A process whose first thread has ended runs as long as another does. Without /proc: does the number exist?
+bool is_running(pid_t pid, std::uint64_t start_time) noexcept;
+
 /// The wait word of a process that is a zombie; nullopt if it is none, or if the kernel would not tell us.
 std::optional<int> zombie_exit_code(pid_t pid) noexcept;
 

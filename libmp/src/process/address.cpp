@@ -49,7 +49,7 @@ struct handle_codec<envelope> {
 
 bool address_state::is_alive() const noexcept {
   const pid_t who = pid();
-  return who != 0 && os::start_time_of(who) == start_time() && !os::zombie_exit_code(who).has_value();
+  return who != 0 && os::is_running(who, start_time());
 }
 
 bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
