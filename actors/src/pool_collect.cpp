@@ -22,6 +22,7 @@ void pool_core::locked::release() noexcept {
   }
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
+  core_.callbacks_open_ += callbacks.size();
   std::vector<std::uint32_t> starts;
   starts.swap(core_.starts_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock

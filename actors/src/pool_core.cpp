@@ -239,14 +239,16 @@ void pool_core::terminate() noexcept {
 }
 
 bool pool_core::join(time_point until) {
+  bool over;
   {
     const locked lock(*this);
     if (!closed_ && !broken_)
       throw_error(errc::still_open, options_.name + ": close() or terminate() it before join()");
-    if (is_over()) return true;
+    over = is_over();
   }
-  check_may_wait("pool::join");
-  return collect_until([](void* p) { return static_cast<pool_core*>(p)->is_over(); }, this, until);
+  if (!over) check_may_wait("pool::join");
+  const auto is_done = [](void* p) { return static_cast<pool_core*>(p)->is_over(); };
+  return (over || collect_until(is_done, this, until)) && await_callbacks(until);
 }
 
 verdict pool_core::drain(duration limit) {

@@ -206,6 +206,7 @@ private:
   void look_at_memory(pool_lane& lane, time_point now) noexcept;
   void report_progress() noexcept;
   void post_callback(std::function<void()> f) noexcept;
+  bool await_callbacks(time_point until);
 
   const pool_options options_;
   unique_fd memory_;
@@ -213,7 +214,7 @@ private:
   shared_bell* bell_ = nullptr;
 
   std::mutex mutex_;
-  std::condition_variable changed_;  // a starter is done
+  std::condition_variable changed_;  // a starter is done, a callback is back
   // Guarded by mutex_.
   std::vector<seat> seats_;
   std::vector<bool> lane_used_;
@@ -230,6 +231,7 @@ private:
   std::string broken_why_;
   pool_job* finished_ = nullptr;  // finish() is to be called
   std::vector<std::function<void()>> callbacks_;
+  std::size_t callbacks_open_ = 0;     // given away, and not back yet
   std::vector<std::uint32_t> starts_;  // seats whose worker is to be started
   int starters_ = 0;
   int burials_ = 0;  // lanes that ended and are not freed yet

@@ -38,8 +38,13 @@ void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
 std::uint32_t pool_core::room(const pool_lane& lane) const noexcept {
   if (lane.state != pool_lane::life::running || lane.must_go || lane.kill) return 0;
   if (lane.put - lane.got >= lane_slots) return 0;
-  const std::uint32_t most = lane.most_in_flight;
-  return most > lane.in_flight ? std::min(most - lane.in_flight, lane_slots - (lane.put - lane.got)) : 0;
+  std::uint64_t most = lane.most_in_flight;
+  // A worker gets no more tasks than it may run. Chunks of several count when they are done: the last may exceed it.
+  if (const auto limit = static_cast<std::uint64_t>(options_.max_tasks_per_worker); limit > 0)
+    most = std::min(most, limit - std::min(limit, lane.tasks_done));
+  return most > lane.in_flight
+             ? std::min(static_cast<std::uint32_t>(most) - lane.in_flight, lane_slots - (lane.put - lane.got))
+             : 0;
 }
 
 pool_lane* pool_core::best_lane() noexcept {

@@ -258,10 +258,33 @@ void pool_core::look_at_memory(pool_lane& lane, time_point now) noexcept {
 // Not locked.
 void pool_core::post_callback(std::function<void()> f) noexcept {
   try {
-    asio::post(options_.executor ? options_.executor : io_executor(), std::move(f));
+    // Counts it as back when it and all that it holds has gone; also if it cannot be posted.
+    std::shared_ptr<pool_core> back(this, [self = shared_from_this()](pool_core*) {
+      const std::lock_guard lock(self->mutex_);
+      if (--self->callbacks_open_ == 0) self->changed_.notify_all();
+    });
+    auto call = [back = std::move(back), f = std::move(f)]() mutable {
+      const auto keep = std::move(back);
+      const auto once = std::move(f);
+      once();
+    };
+    asio::post(options_.executor ? options_.executor : io_executor(), std::move(call));
   } catch (...) {
     // The library is ending: nobody is left to call.
   }
+}
+
+// Not locked. On an executor of the user's nobody waits for callbacks: it may be run by the thread that is here.
+bool pool_core::await_callbacks(time_point until) {
+  if (options_.executor || on_io_thread()) return true;
+  std::unique_lock lock(mutex_);
+  // What was posted to a thread that has ended never comes back.
+  while (callbacks_open_ != 0 && !has_io_thread_ended()) {
+    const auto now = std::chrono::steady_clock::now();
+    if (until <= now) return false;
+    changed_.wait_until(lock, std::min(until, now + std::chrono::milliseconds(20)));
+  }
+  return true;
 }
 
 }  // namespace mp::detail

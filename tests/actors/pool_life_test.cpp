@@ -2,12 +2,15 @@
 
 #include "pool_tasks.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <ranges>
 #include <set>
+#include <thread>
+#include <vector>
 
 using namespace mp_test;
 using namespace std::chrono_literals;
@@ -176,10 +179,33 @@ TEST_CASE("pool: workers are replaced after so many tasks, and none is lost", "[
   for (const std::ptrdiff_t most : {1, 3, 50}) {
     CAPTURE(most);
     mp::pool p({.workers = 1, .max_tasks_per_worker = most});
-    std::set<pid_t> pids;
-    for (const pid_t pid : p.map(who, numbers(60), {.chunk = 1})) pids.insert(pid);
-    CHECK(static_cast<std::ptrdiff_t>(pids.size()) >= 60 / (most + 3));
+    const std::vector<std::ptrdiff_t> counts = p.map(count_here, numbers(60), {.chunk = 1});
+    CHECK(std::ranges::max(counts) == most);
+    CHECK(std::ranges::count(counts, 1) == (60 + most - 1) / most);
     CHECK(p.stats().worker_deaths == 0);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: no callback runs any more when join or the destructor has come back", "[pool][life]") {
+  const fd_ledger ledger;
+  for (int round = 0; round < 40; ++round) {
+    CAPTURE(round);
+    std::atomic<int> begun{0}, ended{0};
+    {
+      mp::pool p({.workers = 2, .on_worker_exit = [&](const mp::worker_exit&) {
+                    ++begun;
+                    for (int i = 0; i < 500; ++i) std::this_thread::yield();
+                    ++ended;
+                  }});
+      CHECK(p.apply(cube, 2) == 8);
+      if (round % 2 == 0) continue;
+      p.close();
+      p.join();
+      CHECK(ended == 2);
+    }
+    CHECK(ended == 2);
+    CHECK(begun == 2);
   }
   CHECK_CLEAN(ledger);
 }

@@ -27,6 +27,11 @@ inline int cube(int x) {
 inline int same(int x) { return x; }
 inline void nothing(int) {}
 inline pid_t who(int) { return ::getpid(); }
+/// Counts the tasks of the process it runs in: 1 for the first.
+inline std::ptrdiff_t count_here(int) {
+  static std::ptrdiff_t count = 0;
+  return ++count;
+}
 inline std::string joined(const std::string& a, int b) { return a + std::to_string(b); }
 [[noreturn]] inline int hang(int) {
   for (;;) ::pause();

@@ -68,7 +68,8 @@ public:
     return *this;
   }
   /// Terminates, and joins: bounded, because what does not end is killed. Futures stay valid: what had no answer has
-  /// error{cancelled} then. On the I/O thread it does not wait; the workers end all the same.
+  /// error{cancelled} then. On the I/O thread it does not wait; the workers end all the same. Callbacks of the options
+  /// (on_worker_exit, on_progress) have returned when this or join has, unless they run on an executor of yours.
   ~pool() {
     if (core_) detail::abandon_pool(std::move(core_));
   }

@@ -140,6 +140,8 @@ asio::any_io_executor io_executor() { return get().context.get_executor(); }
 
 bool on_io_thread() noexcept { return is_io_thread; }
 
+bool has_io_thread_ended() noexcept { return state.load(std::memory_order_relaxed) == life::stopped; }
+
 void check_may_wait(const char* what) {
   if (is_io_thread)
     throw_error(errc::would_deadlock, std::string(what) +

@@ -46,6 +46,8 @@ namespace detail {
 asio::any_io_executor io_executor();
 /// Is this the library's I/O thread?
 bool on_io_thread() noexcept;
+/// Was it stopped for good?
+bool has_io_thread_ended() noexcept;
 /// For a call that is about to wait: throws would_deadlock on the I/O thread. `what` is the call: "queue::get".
 void check_may_wait(const char* what);
 /// The error of the async forms for an exception of ours or of the standard library.
