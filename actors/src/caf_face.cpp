@@ -3,6 +3,7 @@
 
 #include "caf_letters.hpp"
 #include "mp/caf.hpp"
+#include "mp/detail/io_executor.hpp"
 #include "mp/detail/process_watch.hpp"
 #include "mp/detail/request.hpp"
 #include "mp/error.hpp"

@@ -105,7 +105,7 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
   std::shared_ptr<pool_lane> last(gone.release(), let_go);
   if (!last->watch) return;
   try {
-    asio::post(io_executor(), [keep = std::move(last)] {
+    post_to(io_thread_ref(), [keep = std::move(last)] {
       if (keep->watch->is_open()) keep->watch->release();
     });
   } catch (...) {

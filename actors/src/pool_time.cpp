@@ -4,6 +4,7 @@
 #include "pool_core.hpp"
 
 #include "mp/detail/async.hpp"
+#include "mp/detail/io_executor.hpp"
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
@@ -40,7 +41,7 @@ char state_of(pid_t pid) noexcept {
 void pool_core::want_tick() noexcept {
   if (ticking_) return;
   try {
-    asio::post(io_executor(), [weak = weak_from_this()] {
+    post_to(io_thread_ref(), [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->tick();
     });
     ticking_ = true;
@@ -92,7 +93,7 @@ void pool_core::tick() noexcept {
 void pool_core::arm() noexcept {
   if (arming_) return;
   try {
-    asio::post(io_executor(), [weak = weak_from_this()] {
+    post_to(io_thread_ref(), [weak = weak_from_this()] {
       const auto self = weak.lock();
       if (!self) return;
       const locked lock(*self);
@@ -268,7 +269,10 @@ void pool_core::post_callback(std::function<void()> f) noexcept {
       const auto once = std::move(f);
       once();
     };
-    asio::post(options_.executor ? options_.executor : io_executor(), std::move(call));
+    if (options_.executor)
+      options_.executor.post(std::move(call));
+    else
+      post_to(io_thread_ref(), std::move(call));
   } catch (...) {
     // The library is ending: nobody is left to call.
   }

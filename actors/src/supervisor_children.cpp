@@ -1,10 +1,9 @@
 // Starts, ends and restarts of children. Must count every restart before it is tried, so that no failure loops for free.
 
+#include "mp/detail/async.hpp"
 #include "mp/detail/call.hpp"
 #include "mp/error.hpp"
 #include "supervisor_core.hpp"
-
-#include <boost/asio/post.hpp>
 
 #include <algorithm>
 
@@ -160,7 +159,7 @@ void supervisor_core::tell(const seat& s, bool gave_up) noexcept {
   if (!options_.on_event) return;
   try {
     child_event event{s.spec.name, s.info.last.value_or(mp::exit_status()), s.info.restarts, gave_up};
-    asio::post(io_executor(), [f = options_.on_event, event = std::move(event)] { f(event); });
+    post_to(io_thread_ref(), [f = options_.on_event, event = std::move(event)] { f(event); });
   } catch (...) {
     // No I/O thread any more: nobody hears of it.
   }

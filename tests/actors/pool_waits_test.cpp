@@ -1,20 +1,26 @@
 // mp::pool: who waits otherwise than by get: coroutines, callbacks, mp::wait. And where the user's own code runs.
 
+#include "mp/detail/async.hpp"
 #include "mp/queue.hpp"
 #include "mp/wait.hpp"
 #include "pool_tasks.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 
 #include <future>
 #include <ranges>
+#include <thread>
+#include <utility>
 
 using namespace mp_test;
 using namespace std::chrono_literals;
@@ -56,6 +62,11 @@ struct mp::codec<curious> {
 namespace {
 
 const mp::exception_hook<curious> hook;
+
+int reports_and_waits(int x) {
+  mp::this_task::progress(1, 2);
+  return until_stopped(mp::this_task::stop_token(), x);
+}
 
 asio::awaitable<void> sum_all(mp::results<int>& results, long& sum, int& errors, mp::errc& end) {
   for (;;) {
@@ -208,6 +219,56 @@ TEST_CASE("pool: large results of an imap are whole, though their memory is used
       for (const auto& v : kept) wrong += v != filled(static_cast<int>(v.at(0)));
       CHECK(wrong == 0);
     }
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: callbacks run on the executor of its options, otherwise on the I/O thread", "[pool][async]") {
+  const fd_ledger ledger;
+  {
+    std::promise<std::thread::id> io_thread;
+    mp::detail::post_to(mp::detail::io_thread_ref(), [&] { io_thread.set_value(std::this_thread::get_id()); });
+    const std::thread::id io = io_thread.get_future().get();
+    asio::io_context context;
+    auto work = asio::make_work_guard(context);
+    std::jthread runs([&] { context.run(); });
+    const std::thread::id mine = runs.get_id();
+    const std::pair<mp::callback_executor, std::thread::id> rows[] = {
+        {{}, io},
+        {asio::any_io_executor(), io},  // holds nothing: the same as none
+        {context.get_executor(), mine},
+        {asio::any_io_executor(context.get_executor()), mine},
+    };
+    for (const auto& row : rows) {
+      std::promise<std::thread::id> on_exit, on_progress;
+      bool exited = false, told = false;
+      mp::pool p({.workers = 1,
+                  .on_worker_exit =
+                      [&](const mp::worker_exit&) {
+                        if (!std::exchange(exited, true)) on_exit.set_value(std::this_thread::get_id());
+                      },
+                  .executor = row.first});
+      auto f = p.submit({.on_progress =
+                             [&](const mp::progress_report&) {
+                               if (!std::exchange(told, true)) on_progress.set_value(std::this_thread::get_id());
+                             }},
+                        reports_and_waits, 3);
+      auto where = on_progress.get_future();
+      REQUIRE(where.wait_for(patience) == std::future_status::ready);
+      CHECK(where.get() == row.second);
+      f.cancel();
+      CHECK(f.get() == 3);
+      CHECK_THROWS_AS(p.apply(end_worker, end::kill), mp::worker_died);
+      where = on_exit.get_future();
+      REQUIRE(where.wait_for(patience) == std::future_status::ready);
+      CHECK(where.get() == row.second);
+      p.close();
+      p.join();
+      std::promise<void> last;  // the callbacks that join does not wait for are through when this is
+      asio::post(context, [&] { last.set_value(); });
+      REQUIRE(last.get_future().wait_for(patience) == std::future_status::ready);
+    }
+    work.reset();
   }
   CHECK_CLEAN(ledger);
 }

@@ -1,6 +1,7 @@
 // Shutting down, by call and by signal: who ended, who was killed, that nothing runs on. Each in a process of its own.
 
 #include "mp/shutdown.hpp"
+#include "mp/detail/async.hpp"
 #include "mp/process.hpp"
 #include "supervisor_support.hpp"
 
@@ -25,7 +26,7 @@ std::string what_later_use_says(signs born) {
   const auto add = [&](std::optional<mp::errc> code) { all += code == mp::errc::shut_down ? "shut_down " : "? "; };
   add(errc_of([&] { mp::process(serve, born).start(); }));
   add(errc_of([&] { mp::supervisor({}, {{.name = "late", .start = {serve, born}}}); }));
-  add(errc_of([&] { mp::detail::io_executor(); }));
+  add(errc_of([&] { mp::detail::io_thread_ref(); }));
   return all;
 }
 

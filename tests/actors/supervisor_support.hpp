@@ -1,6 +1,7 @@
 #pragma once
 // What the tests of supervisors share: children that tell who they are, and a book of events.
 
+#include "mp/detail/async.hpp"
 #include "mp/queue.hpp"
 #include "mp/supervisor.hpp"
 #include "mp/this_process.hpp"
@@ -22,7 +23,7 @@ namespace mp_test {
 
 /// A ledger that takes the I/O thread, which events are told on, for given.
 struct io_ledger : fd_ledger {
-  io_ledger() : fd_ledger((mp::detail::io_executor(), fd_ledger())) {}
+  io_ledger() : fd_ledger((mp::detail::io_thread_ref(), fd_ledger())) {}
 };
 
 /// A child's word that it runs: its name and pid.

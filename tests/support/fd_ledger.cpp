@@ -4,6 +4,7 @@
 
 #include "support/patience.hpp"
 
+#include "mp/detail/async.hpp"
 #include "mp/process.hpp"
 
 #include <dirent.h>
@@ -128,7 +129,7 @@ void warm_up() {
   static const bool done = [] {
     // Two: from the second on, a child is forked ahead of the next.
     for (int i = 0; i < 2; ++i) mp::process{nothing}.start().join();
-    static_cast<void>(mp::detail::io_executor());
+    static_cast<void>(mp::detail::io_thread_ref());
     return true;
   }();
   static_cast<void>(done);

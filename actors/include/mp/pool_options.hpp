@@ -6,6 +6,7 @@
 /// Threads:  values.                 Processes: process-bound.
 /// Source:   doc/decisions/0009-pools.md.
 
+#include "mp/detail/async.hpp"
 #include "mp/detail/future_state.hpp"
 #include "mp/duration.hpp"
 #include "mp/failure.hpp"
@@ -13,8 +14,6 @@
 #include "mp/process_options.hpp"
 #include "mp/restart_limits.hpp"
 #include "mp/task.hpp"
-
-#include <boost/asio/any_io_executor.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -24,7 +23,6 @@
 #include <string>
 
 namespace mp {
-namespace asio = boost::asio;
 
 /// When a task has taken too long. A length limits each attempt from its start, a moment the whole task with its time
 /// in the queue. What is over is stopped: its stop token is tripped if it takes one, after the grace its worker is
@@ -84,6 +82,29 @@ struct worker_exit {
   bool replaced = false;
 };
 
+/// Where callbacks run: on any executor of Boost.Asio's, or, if none is given, on the library's I/O thread.
+///
+/// Threads:  a value.   Processes: process-bound.
+class callback_executor {
+public:
+  /// None: the library's I/O thread.
+  callback_executor() noexcept = default;
+  template <class Executor>
+  requires(asio::is_executor<Executor>::value || asio::execution::is_executor<Executor>::value)
+      callback_executor(Executor executor) {
+    if constexpr (requires { executor == nullptr; })
+      if (executor == nullptr) return;
+    post_ = [executor = std::move(executor)](std::function<void()> f) { detail::post_to(executor, std::move(f)); };
+  }
+  /// Is there one?
+  explicit operator bool() const noexcept { return static_cast<bool>(post_); }
+  /// Runs it there, never from here. Precondition: there is one. Throws: what the executor throws.
+  void post(std::function<void()> f) const { post_(std::move(f)); }
+
+private:
+  std::function<void(std::function<void()>)> post_;
+};
+
 struct pool_options {
   std::ptrdiff_t workers = cpu_count();
   task initializer{};                       ///< runs first in each worker: .initializer = {load, "model.bin"}
@@ -98,7 +119,7 @@ struct pool_options {
   mp::deadline deadline{};                          ///< default of its tasks
   mp::retry retry{};                                ///< default of its tasks
   duration grace = std::chrono::milliseconds(100);  ///< from a tripped stop token to SIGKILL
-  asio::any_io_executor executor{};                 ///< of its callbacks; default: the library's I/O thread
+  callback_executor executor{};                     ///< of its callbacks: io.get_executor()
 };
 
 /// One worker now.

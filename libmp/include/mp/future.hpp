@@ -108,20 +108,21 @@ public:
         token, detail::future_access::take(*this, "future::async_get"));
   }
 
-  /// Runs `f(R)` when the answer is there, on the library's I/O thread (then it must not block) or on `where`; takes
-  /// the answer: valid() is false from here on. An error passes `f` by and is the error of the future that comes back.
+  /// Runs `f(R)` when the answer is there, on the library's I/O thread (then it must not block) or on `where`, any
+  /// executor of Boost.Asio's; takes the answer: valid() is false from here on. An error passes `f` by and is the error of the future that comes back.
   /// Throws:   error{closed} if not valid; error{shut_down}.
   template <class F>
   auto then(F f) -> future<detail::continuation_t<F, R>> {
-    return then(detail::io_executor(), std::move(f));
+    return then(detail::io_thread_ref(), std::move(f));
   }
-  template <class F>
-  auto then(asio::any_io_executor where, F f) -> future<detail::continuation_t<F, R>> {
+  template <class Executor, class F>
+  auto then(Executor where, F f) -> future<detail::continuation_t<F, R>> {
     using next = detail::continuation_t<F, R>;
     auto state = detail::future_access::take(*this, "future::then");
     detail::promise<next, detail::chained_state<next>> answer(detail::make_state<detail::chained_state<next>>(state));
     auto result = detail::future_access::make<next>(answer.state());
-    state->on_ready(std::make_unique<detail::then_hook<R, next, F>>(std::move(where), std::move(answer), std::move(f)));
+    using hook = detail::then_hook<R, next, Executor, F>;
+    state->on_ready(std::make_unique<hook>(std::move(where), std::move(answer), std::move(f)));
     return result;
   }
 

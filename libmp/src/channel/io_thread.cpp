@@ -5,6 +5,7 @@
 #include "channel/io_thread.hpp"
 
 #include "channel/operations.hpp"
+#include "mp/detail/io_executor.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 
@@ -137,6 +138,12 @@ runtime& get() {
 asio::io_context& io_context() { return get().context; }
 
 asio::any_io_executor io_executor() { return get().context.get_executor(); }
+
+io_thread_ref::io_thread_ref() : context_(&get().context) {}
+
+void io_thread_ref::post(std::unique_ptr<posted_call> call) const {
+  asio::post(*static_cast<asio::io_context*>(context_), [call = std::move(call)] { call->run(); });
+}
 
 bool on_io_thread() noexcept { return is_io_thread; }
 

@@ -17,7 +17,7 @@
 
 namespace mp::detail {
 
-/// The context that the I/O thread runs; started on first use. Throws as io_executor().
+/// The context that the I/O thread runs; started on first use. Throws as io_thread_ref().
 asio::io_context& io_context();
 
 /// What receives an exception that leaves a bare callback; empty: one line on stderr.

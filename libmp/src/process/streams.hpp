@@ -27,7 +27,7 @@ struct child_streams {
 /// Opens and makes what the options say. `has_empty_stdin`: the child begins with /dev/null as 0 anyway.
 /// Throws error{invalid_argument}, error{start_failed}, error{out_of_resources}.
 child_streams make_streams(const process_options&, bool has_empty_stdin);
-/// Begins to pass on what is captured. Throws as io_executor().
+/// Begins to pass on what is captured. Throws as io_thread_ref().
 void start_captures(const child_streams&);
 
 }  // namespace mp::detail

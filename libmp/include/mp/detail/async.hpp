@@ -12,7 +12,6 @@
 
 #include "mp/error.hpp"
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
@@ -41,9 +40,46 @@ namespace asio = boost::asio;
 
 namespace detail {
 
-/// The executor of the library's one I/O thread, which this starts on first use.
-/// Throws wrong_process in a forked child, shut_down after the library ended, out_of_resources.
-asio::any_io_executor io_executor();
+/// Something to run once, elsewhere.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+class posted_call {
+public:
+  virtual ~posted_call() = default;
+  posted_call(const posted_call&) = delete;
+  posted_call& operator=(const posted_call&) = delete;
+  virtual void run() = 0;
+
+protected:
+  posted_call() = default;
+};
+
+template <class F>
+class posted_call_of final : public posted_call {
+public:
+  explicit posted_call_of(F f) : f_(std::move(f)) {}
+  void run() override { std::move(f_)(); }
+
+private:
+  F f_;
+};
+
+/// The library's one I/O thread as a place where handlers run: what costs a user's compiler least to know of it.
+/// <mp/detail/io_executor.hpp> has the executor of Asio's that it stands for.
+///
+/// Threads:  thread-safe.   Processes: process-bound.
+class io_thread_ref {
+public:
+  /// Starts the thread on first use. Throws wrong_process in a forked child, shut_down after the library ended,
+  /// out_of_resources.
+  io_thread_ref();
+  /// Never runs it from here. When the thread was stopped meanwhile it never runs. Throws: std::bad_alloc.
+  void post(std::unique_ptr<posted_call>) const;
+
+private:
+  void* context_;
+};
+
 /// Is this the library's I/O thread?
 bool on_io_thread() noexcept;
 /// Was it stopped for good?
@@ -58,6 +94,24 @@ template <class Executor>
 inline constexpr bool is_any_thread = std::same_as<Executor, asio::system_executor>;
 template <class T, class Blocking>
 inline constexpr bool is_any_thread<asio::detail::promise_executor<T, Blocking>> = true;
+
+/// Runs `f` on that executor, never from here.
+template <class Executor, class F>
+void post_to(const Executor& executor, F f) {
+  if constexpr (std::same_as<Executor, io_thread_ref>)
+    executor.post(std::make_unique<posted_call_of<F>>(std::move(f)));
+  else
+    asio::post(executor, std::move(f));
+}
+
+/// The same executor, which stays busy while this lives. The I/O thread needs no reason to go on.
+template <class Executor>
+auto keep_busy(const Executor& executor) {
+  if constexpr (std::same_as<Executor, io_thread_ref>)
+    return executor;
+  else
+    return asio::prefer(executor, asio::execution::outstanding_work.tracked);
+}
 
 /// A completion handler behind a pointer; its executor stays busy until the handler was posted or dropped.
 ///
@@ -80,29 +134,25 @@ protected:
 
 template <class Handler, class... A>
 class completion_of final : public completion<void(A...)> {
-  static constexpr bool any_thread = is_any_thread<asio::associated_executor_t<Handler, asio::any_io_executor>>;
-  using executor_type = std::conditional_t<any_thread, asio::any_io_executor,
-                                           asio::associated_executor_t<Handler, asio::any_io_executor>>;
-  using busy_executor =
-      std::decay_t<decltype(asio::prefer(std::declval<executor_type>(), asio::execution::outstanding_work.tracked))>;
+  using associated = asio::associated_executor<Handler, io_thread_ref>;
+  using executor_type =
+      std::conditional_t<is_any_thread<typename associated::type>, io_thread_ref, typename associated::type>;
+  using busy_executor = std::decay_t<decltype(keep_busy(std::declval<executor_type>()))>;
 
   static executor_type executor_of(const Handler& handler) {
-    if constexpr (any_thread)
-      return io_executor();
+    if constexpr (std::same_as<executor_type, io_thread_ref>)
+      return io_thread_ref();
     else
-      return asio::get_associated_executor(handler, io_executor());
+      return associated::get(handler, io_thread_ref());
   }
 
 public:
-  explicit completion_of(Handler handler)
-      : executor_(asio::prefer(executor_of(handler), asio::execution::outstanding_work.tracked)),
-        handler_(std::move(handler)) {}
+  explicit completion_of(Handler handler) : executor_(keep_busy(executor_of(handler))), handler_(std::move(handler)) {}
 
   void post(A... arguments) override {
-    asio::post(executor_,
-               [handler = std::move(handler_), values = std::tuple<A...>(std::move(arguments)...)]() mutable {
-                 std::apply([&](auto&... v) { std::move(handler)(std::move(v)...); }, values);
-               });
+    post_to(executor_, [handler = std::move(handler_), values = std::tuple<A...>(std::move(arguments)...)]() mutable {
+      std::apply([&](auto&... v) { std::move(handler)(std::move(v)...); }, values);
+    });
   }
 
 private:
@@ -167,7 +217,7 @@ private:
   std::atomic<phase> phase_{phase::idle};
 };
 
-/// Hands an operation to the I/O thread. Throws as io_executor; then the handler was not called and never will be.
+/// Hands an operation to the I/O thread. Throws as io_thread_ref; then the handler was not called and never will be.
 void start_operation(std::shared_ptr<async_operation>);
 /// Ends it with operation_aborted, if it is still under way. Never throws; any thread.
 void cancel_operation(const std::weak_ptr<async_operation>&) noexcept;

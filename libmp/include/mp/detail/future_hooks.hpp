@@ -82,17 +82,17 @@ private:
 /// Runs a continuation on its executor when the source is ready.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
-template <class R, class Next, class F>
+template <class R, class Next, class Executor, class F>
 class then_hook final : public ready_hook {
 public:
-  then_hook(asio::any_io_executor where, promise<Next, chained_state<Next>> answer, F f)
+  then_hook(Executor where, promise<Next, chained_state<Next>> answer, F f)
       : where_(std::move(where)), answer_(std::move(answer)), f_(std::move(f)) {}
 
   void ready(future_base& base) noexcept override {
     std::exception_ptr problem;
     try {
-      asio::post(where_, [source = state_ptr<future_state<R>>::share(static_cast<future_state<R>*>(&base)),
-                          answer = std::move(answer_), f = std::move(f_)]() mutable { run(*source, answer, f); });
+      post_to(where_, [source = state_ptr<future_state<R>>::share(static_cast<future_state<R>*>(&base)),
+                       answer = std::move(answer_), f = std::move(f_)]() mutable { run(*source, answer, f); });
     } catch (...) {
       problem = std::current_exception();
     }
@@ -124,7 +124,7 @@ private:
     if (problem) answer.set_error(std::move(problem));
   }
 
-  asio::any_io_executor where_;
+  Executor where_;
   promise<Next, chained_state<Next>> answer_;
   F f_;
 };
