@@ -18,6 +18,7 @@ catch2 catch2/catch.hpp|catch2/catch_all.hpp
 python3 python3
 clang-19 clang++-19
 libclang-rt-19-dev libclang_rt.fuzzer.a
+llvm-19 llvm-symbolizer-19
 clang-format-14 clang-format-14
 cmake cmake
 strace strace
