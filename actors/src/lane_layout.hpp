@@ -7,15 +7,20 @@
 ///                     slots: one word a unit in flight
 ///                     draft: results of the unit under way that are not yet in the pipe
 ///
-/// A unit of number n lies in slot n % lane_slots, whose word is {n / lane_slots, state}. One CAS decides between
-/// "started" (worker) and "taken back" (parent); the worker moves the word to the next round when it is done with the
-/// unit. Numbers are not written anywhere: both sides count the records of the task pipe.
+/// A unit of number n lies in slot n % lane_slots, whose word is {n / lane_slots, begun, cut}. The worker claims each
+/// item by adding one to `begun`; the parent takes back items that were not begun, from the unit's end, by a CAS that
+/// moves `cut`. One word, so each item is the worker's or the parent's, never both's; and a worker that finds nothing
+/// left is done with the unit. It moves the word to the next round when the unit's last result is out. Numbers are not
+/// written anywhere: both sides count the records of the task pipe.
+///
+/// `progress` is {items done, bytes of the draft in use}, one word: results and their count are published together.
+/// `draft_round` is odd while the draft begins anew, so that the parent can read the draft of a worker that lives.
 ///
 /// Invariants: (1) items below `done` have their results in the pipe, or in the draft behind what is in the pipe; (2) if
-/// more items are done than came through the pipe, the draft holds exactly the difference; (3) `started` is stored
-/// before a byte of the item is read.
+/// more items are done than came through the pipe, the draft holds the difference, and begins with item `draft_first` of
+/// unit `draft_unit`; (3) an item is claimed before a byte of it, or of its callable's state, is read.
 ///
-/// Source:   doc/decisions/0009-pools.md.
+/// Source:   doc/decisions/0009-pools.md, doc/decisions/0013-items-are-claimed.md.
 
 #include "mp/codec.hpp"
 #include "mp/detail/channel.hpp"
@@ -23,6 +28,7 @@
 #include "mp/detail/pool_record.hpp"
 #include "mp/detail/shared_block.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -31,29 +37,48 @@
 namespace mp::detail {
 
 inline constexpr std::uint32_t lane_slots = 512;  // a power of two: units in flight in one lane
-inline constexpr std::size_t page_bytes = 4096;
-inline constexpr std::size_t draft_bytes = 64 * 1024;  // 16,000 results of 4 bytes
-inline constexpr std::uint32_t most_lanes = 1024;      // of one pool
+// Lanes begin at multiples of 64 KiB, the largest page that Linux has.
+inline constexpr std::size_t bell_bytes = 64 * 1024;
+inline constexpr std::size_t lane_bytes = 64 * 1024;
+inline constexpr std::size_t page_bytes = 8 * 1024;
+inline constexpr std::size_t draft_bytes = lane_bytes - page_bytes;  // 14,000 results of 4 bytes
+inline constexpr std::uint32_t most_lanes = 1024;                    // of one pool
 
-enum class slot_state : std::uint32_t { queued, started, taken };
-constexpr std::uint32_t slot_word(std::uint32_t number, slot_state s) noexcept {
-  return number / lane_slots << 2 | static_cast<std::uint32_t>(s);
+/// How far a unit has come: a value of its slot.
+struct slot_view {
+  std::uint64_t word = 0;
+
+  std::uint32_t round() const noexcept { return static_cast<std::uint32_t>(word >> 32); }
+  /// Items that were claimed; one more if the worker found that there are none left.
+  std::uint32_t begun() const noexcept { return static_cast<std::uint32_t>(word >> 16) & 0xffff; }
+  /// Items at the end that were taken back.
+  std::uint32_t cut() const noexcept { return static_cast<std::uint32_t>(word) & 0xffff; }
+};
+constexpr std::uint64_t slot_word(std::uint32_t number) noexcept { return std::uint64_t{number / lane_slots} << 32; }
+inline constexpr std::uint64_t one_begun = 1u << 16;
+// Of one unit: `begun` must not run over.
+static_assert(most_items_of_unit < 0xffff);
+
+/// {items done, bytes of the draft in use}
+constexpr std::uint64_t progress_word(std::uint32_t done, std::size_t used) noexcept {
+  return std::uint64_t{done} << 32 | static_cast<std::uint32_t>(used);
 }
+constexpr std::uint32_t done_of(std::uint64_t progress) noexcept { return static_cast<std::uint32_t>(progress >> 32); }
+constexpr std::size_t used_of(std::uint64_t progress) noexcept { return static_cast<std::uint32_t>(progress); }
 
 enum class worker_phase : std::uint32_t { starting, initialising, ready };
 
 struct lane_page {
   // The worker writes.
   alignas(128) std::atomic<worker_phase> phase;
-  std::atomic<std::uint32_t> unit;     // number of the last one that was claimed, + 1
-  std::atomic<std::uint32_t> started;  // its items that were begun
-  std::atomic<std::uint32_t> done;     // its items whose results lie outside
-  std::atomic<std::uint32_t> draft_used;
-  std::atomic<std::int64_t> item_since;  // when the item began, where somebody watches; ns of the monotonic clock
+  std::atomic<std::uint32_t> unit;  // number of the last one that it has begun to look at, + 1
+  std::atomic<std::uint64_t> progress;
+  std::atomic<std::uint32_t> draft_round, draft_unit, draft_first;  // draft_unit: its number + 1; 0: none had one yet
   std::atomic<std::uint32_t> listening;  // number + 1 of the unit that has asked for its stop token
+  std::atomic<std::int64_t> item_since;  // when the item began, where somebody watches; ns of the monotonic clock
   // Now and then; the parent reads it often, so it lies apart from what changes with every unit.
   alignas(128) std::atomic<std::uint64_t> unit_ns;  // how long a unit takes, about
-  std::atomic<std::uint64_t> item_ns;               // and an item
+  std::atomic<std::uint64_t> item_time;             // {function, how long an item of it takes}: item_time_of
   // The parent writes.
   alignas(128) std::atomic<std::uint32_t> stop_unit;  // number + 1 of the unit whose stop token is to trip
   shared_bell stop_bell;                              // the worker's watcher sleeps here
@@ -63,12 +88,17 @@ struct lane_page {
   std::atomic<std::uint64_t> said_done, said_total;
   std::atomic<char> said_text[256];
 
-  alignas(128) std::atomic<std::uint32_t> slots[lane_slots];
+  alignas(128) std::atomic<std::uint64_t> slots[lane_slots];
 };
 static_assert(sizeof(lane_page) <= page_bytes);
 
-inline constexpr std::size_t bell_bytes = page_bytes;
-inline constexpr std::size_t lane_bytes = page_bytes + draft_bytes;
+// 24 bits of function, 40 of nanoseconds: 18 minutes.
+constexpr std::uint64_t item_time_word(std::uint32_t function, std::uint64_t ns) noexcept {
+  return std::uint64_t{function} << 40 | std::min(ns, (std::uint64_t{1} << 40) - 1);
+}
+constexpr std::uint32_t function_of_time(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> 40); }
+constexpr std::uint64_t ns_of_time(std::uint64_t word) noexcept { return word & ((std::uint64_t{1} << 40) - 1); }
+
 constexpr std::size_t lane_offset(std::uint32_t lane) noexcept { return bell_bytes + lane * lane_bytes; }
 inline constexpr std::size_t pool_memory_bytes = lane_offset(most_lanes);
 

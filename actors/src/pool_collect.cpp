@@ -20,6 +20,7 @@ void pool_core::locked::release() noexcept {
     pool_job* const older = std::exchange(newest->next_finished, job);
     job = std::exchange(newest, older);
   }
+  pool_job* dead = std::exchange(core_.dead_, nullptr);
   std::vector<std::function<void()>> callbacks;
   callbacks.swap(core_.callbacks_);
   core_.callbacks_open_ += callbacks.size();
@@ -36,6 +37,7 @@ void pool_core::locked::release() noexcept {
     job->let_go();
     job = next;
   }
+  while (dead) std::exchange(dead, dead->next_finished)->destroy();
   for (auto& f : callbacks) core_.post_callback(std::move(f));
   // Last: nobody who waits for an answer waits for a new worker.
   for (const std::uint32_t seat : starts) core_.begin_start(seat);
@@ -72,8 +74,20 @@ void pool_core::finish_unit(pool_unit& u) noexcept {
   --outstanding_;
   if (!said_.empty()) said_.erase(&u);
   job->recycle(&u);
-  // The last one: a unit of an unfinished job still has items without answer, here or elsewhere.
-  if (job->unresolved == 0) job->let_go();
+  // The last one: a unit of an unfinished job still has items without answer, here or elsewhere. The user's destructors
+  // run when the lock is released.
+  if (job->unresolved == 0 && job->drop()) job->next_finished = std::exchange(dead_, job);
+}
+
+// The values of the next `n` items.
+void pool_core::on_values(pool_unit& u, std::uint32_t n, std::span<const std::byte> bytes,
+                          std::vector<unique_fd>&& fds) noexcept {
+  try {
+    u.job->accept(u.first + u.resolved, n, bytes, std::move(fds));
+    items_done(u, n, true);
+  } catch (...) {
+    for (const std::exception_ptr problem = std::current_exception(); n != 0; --n) fail_item(u, u.resolved, problem);
+  }
 }
 
 void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
@@ -84,41 +98,85 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   pool_unit* const u = lane.at(r.unit);
   __builtin_prefetch(lane.at(r.unit + 1));  // whose result is likely to come next
   // A worker that writes nonsense into the pipe has lost its mind: what it says of units that it has not got is dropped.
-  if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.first != u->resolved || r.count == 0 ||
+  if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.count == 0 || r.first > u->count ||
       r.count > u->count - r.first)
     return;
+  std::size_t known_bytes = 0;
+  if (r.first != u->resolved) {
+    // Its beginning may be known from the draft that it was.
+    const peeked_draft& seen = lane.peeked;
+    if (r.kind != record_is::values || seen.unit != r.unit || seen.first != r.first || seen.items > r.count ||
+        seen.first + seen.items != u->resolved || seen.bytes > rest.size())
+      return;
+    known_bytes = seen.bytes;
+  }
   pool_unit* left = nullptr;  // items that the worker could not find
   if (r.kind == record_is::values) {
-    try {
-      u->job->accept(u->first + r.first, r.count, rest, std::move(item.fds));
-      items_done(*u, r.count, true);
-    } catch (...) {
-      for (std::uint32_t i = 0; i < r.count; ++i) fail_item(*u, r.first + i, std::current_exception());
-    }
-    lane.tasks_done += r.count;
+    const std::uint32_t fresh = r.first + r.count - u->resolved;
+    lane.tasks_done += fresh;
+    if (fresh != 0) on_values(*u, fresh, rest.subspan(known_bytes), std::move(item.fds));
   } else if (r.kind == record_is::failed) {
     const bool rest_unread = (r.flags & result_record::rest_unread) != 0 && r.first + 1 != u->count;
-    fail_item(*u, r.first, keep_exception(rest, u->id + r.first, u->attempt + 1, lane.name));
-    ++lane.tasks_done;
+    const auto problem = keep_exception(rest, u->id + r.first, u->attempt + 1, lane.name);
+    do {
+      fail_item(*u, u->resolved, problem);
+      ++lane.tasks_done;
+    } while ((r.flags & result_record::all_left) != 0 && u->resolved != u->count);
     if (rest_unread) {
       try {
-        left = split(*u, r.first + 1, u->count - r.first - 1);
+        left = split(*u, u->resolved, u->count - u->resolved);
         u->count = u->resolved;
       } catch (...) {
         while (u->resolved != u->count) fail_item(*u, u->resolved, std::current_exception());
       }
     }
   }
-  if (u->resolved != u->count) return;
-  lane.at(r.unit) = nullptr;
-  --lane.in_flight;
-  if (lane.kill && lane.kill->number == r.unit) lane.kill.reset();
-  finish_unit(*u);
+  end_if_resolved(lane, r.unit);
   if (!left) return;
   if (is_unwanted(*left))
     fail_unit(*left, cancelled_before());
   else
     enqueue_front(*left);
+}
+
+// The results of a unit that goes on, and perhaps takes long: they lie in the draft. True: there were some.
+bool pool_core::peek(pool_lane& lane) noexcept {
+  const lane_page& page = *lane.page;
+  const std::uint32_t round = page.draft_round.load(std::memory_order_acquire);
+  if (round & 1) return false;
+  const std::uint32_t number = page.draft_unit.load(std::memory_order_relaxed) - 1;
+  const std::uint32_t first = page.draft_first.load(std::memory_order_relaxed);
+  const std::uint64_t progress = page.progress.load(std::memory_order_acquire);
+  if (number - lane.got >= lane.put - lane.got) return false;
+  pool_unit* const u = lane.at(number);
+  if (!u || page.unit.load(std::memory_order_relaxed) != number + 1) return false;
+  const std::uint32_t done = done_of(progress);
+  const std::size_t used = used_of(progress);
+  const bool known = lane.peeked.unit == number && lane.peeked.first == first;
+  const std::size_t from = known ? lane.peeked.bytes : 0;
+  // What went through the pipe comes first.
+  if (first + (known ? lane.peeked.items : 0) != u->resolved || done <= u->resolved || done > u->count || from > used ||
+      used > draft_bytes - sizeof(result_record))
+    return false;
+  try {
+    const std::byte* const at = lane.draft + sizeof(result_record);
+    const std::vector<std::byte> bytes(at + from, at + used);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (page.draft_round.load(std::memory_order_relaxed) != round) return false;  // it is on its way through the pipe
+    lane.peeked = {number, first, done - first, used};
+    lane.tasks_done += done - u->resolved;
+    on_values(*u, done - u->resolved, bytes, {});
+  } catch (...) {
+    return false;  // no memory: they come through the pipe
+  }
+  end_if_resolved(lane, number);
+  return true;
+}
+bool pool_core::peek() noexcept {
+  bool any = false;
+  for (seat& s : seats_)
+    if (s.lane && s.lane->in_flight != 0 && s.lane->state != pool_lane::life::ended) any |= peek(*s.lane);
+  return any;
 }
 
 bool pool_core::collect_lane(pool_lane& lane) noexcept {
@@ -149,13 +207,10 @@ bool pool_core::collect_lane(pool_lane& lane) noexcept {
     }
   }
   // What has no answer at the front was taken back, or is over.
-  while (lane.got != lane.put && !lane.at(lane.got) && lane.slot(lane.got) != slot_word(lane.got, slot_state::taken))
-    ++lane.got;
-  if (const auto ns = lane.page->item_ns.load(std::memory_order_relaxed)) item_ns_ = ns;
-  if (const auto ns = lane.page->unit_ns.load(std::memory_order_relaxed); ns != lane.unit_ns) {
-    lane.unit_ns = ns;
-    lane.most_in_flight = units_in_flight(ns, lane_slots);
-  }
+  while (lane.got != lane.put && !lane.at(lane.got) && lane.has_passed(lane.got)) ++lane.got;
+  const std::uint64_t time = lane.page->item_time.load(std::memory_order_relaxed);
+  if (const std::uint32_t f = function_of_time(time); f < function_ns_.size() && ns_of_time(time) != 0)
+    function_ns_[f] = ns_of_time(time);
   return any;
 }
 
@@ -235,7 +290,18 @@ void pool_core::with_lock(void (*f)(void*), void* context) {
 fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
                           void* context, time_point until) {
   constexpr std::uint32_t most_units = 32;  // made without the lock, then put together
+  // Idle workers get fresh units while there are some.
+  struct feeding {
+    std::atomic<int>* feeders = nullptr;
+    void set(std::atomic<int>* to) noexcept {
+      if (feeders) --*feeders;
+      if (to) ++*to;
+      feeders = to;
+    }
+    ~feeding() { set(nullptr); }
+  } feeds;
   for (bool dry = false;;) {
+    feeds.set(dry ? nullptr : &feeders_);
     std::uint32_t units = 0, chunk = 1;
     {
       const locked lock(*this);
@@ -243,14 +309,15 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
       if (is_done(context)) return fed::done;
       if (closed_ || broken_ || job.stop_asked) dry = true;
       if (dry && job.unresolved == 0) return fed::all;
-      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), seats_.size());
+      const auto seats = static_cast<std::uint64_t>(workers());
+      chunk = next_chunk(plan.chunk, known_ns(plan, job), feeder.left(), seats);
       std::uint64_t may = UINT64_MAX;
       if (plan.window != 0) {
         may = plan.window - std::min(plan.window, job.ahead());
-        if (plan.chunk == 0)
-          chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(plan.window / (2 * seats_.size()), 1, chunk));
+        const std::uint64_t least = std::max<std::uint64_t>(plan.chunk, 1);
+        chunk = static_cast<std::uint32_t>(std::max(least, std::min<std::uint64_t>(chunk, plan.window / (2 * seats))));
       }
-      if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0);
+      if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0, time_of(job, chunk));
       // Behind what others have queued, one at a time: else it would have to wait until they have nothing left.
       if (!dry && units == 0 && job.unresolved == 0) units = 1;
     }
@@ -272,7 +339,8 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
                 if (in.dry) return false;
                 if (in.core.closed_ || in.core.broken_ || in.job.stop_asked) return true;
                 if (in.window != 0 && in.job.ahead() + in.chunk > in.window) return false;
-                return !in.core.has_queued() && in.core.feed_room(1, 1, false) != 0;
+                return !in.core.has_queued() &&
+                       in.core.feed_room(1, 1, false, in.core.time_of(in.job, in.chunk)) != 0;
               },
               &w, until))
         return fed::timed_out;
@@ -293,13 +361,19 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
   }
 }
 
-// Locked. How many units of a feeder go in now, at most `most`. `first`: one may wait for the first worker.
-std::uint32_t pool_core::feed_room(std::uint64_t wanted, std::uint32_t most, bool first) noexcept {
+// Locked. How many units of a feeder that take `ns` each go in now, at most `most`. `first`: one may wait for the first worker.
+std::uint32_t pool_core::feed_room(std::uint64_t wanted, std::uint32_t most, bool first, std::uint64_t ns) noexcept {
   std::uint32_t rooms = 0;
   for (seat& s : seats_)
-    if (s.lane) rooms += room(*s.lane);
+    if (s.lane) rooms += room(*s.lane, ns);
   if (rooms == 0 && first) rooms = 1;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>({rooms, wanted, most}));
+}
+
+// How long an item takes, for the choice of chunks. A worker that may run only so many tasks is given chunks of a given
+// size one by one.
+std::uint64_t pool_core::known_ns(const feed_plan& plan, const pool_job& job) const noexcept {
+  return plan.chunk != 0 && options_.max_tasks_per_worker > 0 ? 0 : function_ns_[job.function];
 }
 
 // Locked. A feeder's unit: to a lane, to the backlog, or to its end.
@@ -322,7 +396,7 @@ void pool_core::take_in(pool_unit& u) noexcept {
     fail_unit(u, problem);
     return;
   }
-  pool_lane* const lane = has_queued() ? nullptr : best_lane();
+  pool_lane* const lane = has_queued() ? nullptr : best_lane(time_of(job, u.count));
   if (!lane || !dispatch(*lane, u)) enqueue(u);
 }
 

@@ -69,6 +69,21 @@ void pool_core::check_open() {
   if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
 }
 
+// A stop counts first: it is what the caller asked for.
+std::exception_ptr pool_core::why_unfed(pool_job& job, bool stop) {
+  const locked lock(*this);
+  try {
+    if (job.stop_asked || terminated_) {
+      if (!stop && !terminated_) return nullptr;
+      throw_error(errc::cancelled, options_.name + ": the call was stopped before all of its input was read");
+    }
+    if (broken_) throw_error(errc::pool_broken, broken_why_);
+    throw_error(errc::pool_closed, options_.name + " was closed before all of the input was read");
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 std::uint32_t pool_core::register_function(const unit_function& f) {
   const locked lock(*this);
   return function_number(f);
@@ -83,13 +98,13 @@ bool pool_core::submit(pool_unit& unit, const unit_function& f, bool wait) {
       if (closed_) throw_error(errc::pool_closed, options_.name + " was closed: it takes no more tasks");
       pool_job& job = *unit.job;
       job.function = function_number(f);
-      pool_lane* const lane = has_queued() || (job.options && !job.options->key.empty()) ? nullptr : best_lane();
+      pool_lane* const lane =
+          has_queued() || (job.options && !job.options->key.empty()) ? nullptr : best_lane(time_of(job, unit.count));
       if (lane || most == 0 || queued_ < most) {
         unit.id = next_ids(unit.count);
         expect(job, unit.count);
         if (!lane || !dispatch(*lane, unit)) {
           enqueue(unit);
-          if (!deadline_of(job).is_none()) timed_ = true;
           feed_lanes();
           if (collectors_ == 0) arm();
         }
@@ -119,24 +134,26 @@ void pool_core::submit_to_each(const std::vector<pool_unit*>& units) {
   for (std::size_t i = 0; i < units.size(); ++i) {
     pool_unit& u = *units[i];
     u.id = next_ids(u.count);
+    u.more().seat = static_cast<std::int32_t>(i % static_cast<std::size_t>(workers()));
     expect(*u.job, u.count);
-    ++queued_;
-    seats_[i % seats_.size()].keyed.push_back(&u);
+    enqueue(u);
   }
   feed_lanes();
   want_tick();
 }
 
-void pool_core::feed_all(pool_feeder& feeder, const feed_plan& plan) {
+void pool_core::feed_all(pool_job& job, pool_feeder& feeder, const feed_plan& plan) {
   check_open();
   for (;;) {
     std::uint32_t chunk;
     {
       const locked lock(*this);
-      chunk = next_chunk(plan.chunk, item_ns_, feeder.left(), seats_.size());
+      const auto seats = static_cast<std::uint64_t>(workers());
+      const std::uint64_t item_ns = known_ns(plan, job);
+      chunk = next_chunk(plan.chunk, item_ns, feeder.left(), seats);
       // Nothing is known yet: as Python does, four chunks a worker.
-      if (plan.chunk == 0 && item_ns_ == 0 && feeder.left() != UINT64_MAX)
-        chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(feeder.left() / (4 * seats_.size()), 1, 1024));
+      if (plan.chunk == 0 && item_ns == 0 && feeder.left() != UINT64_MAX)
+        chunk = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(feeder.left() / (4 * seats), 1, 1024));
     }
     pool_unit* const u = feeder.next(chunk);
     if (!u) return;
@@ -158,9 +175,7 @@ bool pool_core::cancel(pool_job& job) noexcept {
   const std::exception_ptr problem = cancelled_before();
   unit_list mine;
   const auto is_mine = [&](pool_unit& u) { return u.job == &job; };
-  for (auto& [priority, list] : backlog_) list.take_if(is_mine, mine);
-  for (seat& s : seats_) s.keyed.take_if(is_mine, mine);
-  delayed_.take_if(is_mine, mine);
+  take_queued(is_mine, mine);
   while (!mine.empty()) {
     pool_unit* const u = mine.pop_front();
     --queued_;
@@ -171,19 +186,9 @@ bool pool_core::cancel(pool_job& job) noexcept {
   for (seat& s : seats_) {
     if (!s.lane) continue;
     pool_lane& lane = *s.lane;
-    // What is failed or collected in between may move `got` beyond n.
-    for (std::uint32_t n = lane.put; static_cast<std::int32_t>(n - lane.got) > 0;) {
-      pool_unit*& u = lane.at(--n);
-      if (!u || u->job != &job) continue;
-      if (lane.take_back(n)) {
-        --lane.in_flight;
-        pool_unit* const unit = std::exchange(u, nullptr);
-        cancelled_ += unit->count - unit->resolved;
-        fail_unit(*unit, problem);
-      } else {
-        begin_kill(lane, n, lane.page->done.load(std::memory_order_acquire), death::cancelled, now);
-      }
-    }
+    for (std::uint32_t n = lane.put; n != lane.got;)
+      if (pool_unit* const u = lane.at(--n); u && u->job == &job) end_unit(lane, n, problem, now);
+    over(lane);
   }
   feed_lanes();
   leave_if_over();
@@ -222,17 +227,16 @@ void pool_core::terminate() noexcept {
     if (!s.lane) continue;
     pool_lane& lane = *s.lane;
     lane.must_go = true;
-    if (lane.in_flight == 0) {
-      tell_to_leave(lane);
-      lane.leave_by = now + std::chrono::seconds(1);
-      continue;
-    }
     for (std::uint32_t n = lane.got; n != lane.put; ++n)
       if (pool_unit* const u = lane.at(n)) {
         u->job->stop_asked = true;
         // Chunks are not finished for the sake of their first item.
-        begin_kill(lane, n, lane.page->done.load(std::memory_order_acquire), death::cancelled, now);
+        end_unit(lane, n, problem, now);
       }
+    if (lane.in_flight == 0) {
+      tell_to_leave(lane);
+      lane.leave_by = now + std::chrono::seconds(1);
+    }
   }
   leave_if_over();
   want_tick();
@@ -252,6 +256,7 @@ bool pool_core::join(time_point until) {
 }
 
 verdict pool_core::drain(duration limit) {
+  check_may_wait("pool::drain");
   close();
   verdict what;
   if (!join(deadline_after(std::chrono::steady_clock::now(), limit))) {
@@ -285,9 +290,13 @@ void pool_core::resize(std::ptrdiff_t workers) {
   const locked lock(*this);
   if (closed_ || broken_) throw_error(errc::pool_closed, options_.name + " was closed: it has no size any more");
   const auto wanted = static_cast<std::size_t>(workers);
-  // A seat is kept while its worker ends; keys follow the seats that stay.
+  // A seat is kept while its worker ends; keys are dealt out anew, among the seats that stay.
   unit_list homeless;
-  for (seat& s : seats_) s.keyed.take_if([](pool_unit&) { return true; }, homeless);
+  const auto any = [](pool_unit&) { return true; };
+  for (seat& s : seats_) {
+    for (auto& [priority, list] : s.keyed) list.take_if(any, homeless);
+    s.keyed.clear();
+  }
   while (seats_.size() < wanted) seats_.emplace_back();
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     seats_[i].wanted = i < wanted;
@@ -296,12 +305,16 @@ void pool_core::resize(std::ptrdiff_t workers) {
       if (seats_[i].lane->in_flight == 0) tell_to_leave(*seats_[i].lane);
     }
   }
+  seat_count_ = workers;
   while (!homeless.empty()) {
     pool_unit* const u = homeless.pop_front();
     --queued_;
-    enqueue(*u);
+    // Of a broadcast: it was this worker's.
+    if (u->extras && u->extras->seat >= workers)
+      fail_unit(*u, cancelled_before());
+    else
+      enqueue(*u);
   }
-  seat_count_ = workers;
   start_missing();
   feed_lanes();
   want_tick();

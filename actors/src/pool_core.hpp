@@ -12,12 +12,14 @@
 #include "mp/detail/pool_face.hpp"
 #include "oom_watch.hpp"
 #include "pool_lane.hpp"
+#include "pool_policy.hpp"
 #include "services.hpp"
 #include "supervisor_policy.hpp"
 
 #include <boost/asio/steady_timer.hpp>
 
 #include <atomic>
+#include <climits>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -49,6 +51,12 @@ public:
     if (!first_) last_ = nullptr;
     return u;
   }
+  void append(unit_list& others) noexcept {
+    if (others.empty()) return;
+    (last_ ? last_->next : first_) = others.first_;
+    last_ = others.last_;
+    others = {};
+  }
   /// Takes out those for which `f(unit)` says so.
   template <class F>
   void take_if(F f, unit_list& into) noexcept {
@@ -78,10 +86,11 @@ public:
   bool collect_until(bool (*is_done)(void*), void* context, time_point until);
   fed feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*), void* context,
                  time_point until);
-  void feed_all(pool_feeder& feeder, const feed_plan& plan);
+  void feed_all(pool_job& job, pool_feeder& feeder, const feed_plan& plan);
+  std::exception_ptr why_unfed(pool_job& job, bool stop);
   bool cancel(pool_job& job) noexcept;
   void attend() noexcept;
-  std::optional<progress_report> progress(pool_unit& unit);
+  std::optional<progress_report> progress(const pool_job& job);
 
   void close() noexcept;
   void terminate() noexcept;
@@ -117,13 +126,14 @@ private:
   };
   friend locked;
 
+  using backlog = std::map<int, unit_list, std::greater<>>;  // by priority
   struct seat {
     std::unique_ptr<pool_lane> lane;  // null: none now
     bool starting = false;            // somebody is making one
     bool wanted = true;               // false: resized away
     time_point start_at{};            // not before
     std::size_t failures = 0;         // in a row
-    unit_list keyed;                  // units with keys of this seat
+    backlog keyed;                    // units that only its worker may run
   };
 
   // -- units on their way (pool_dispatch.cpp); all locked
@@ -135,8 +145,19 @@ private:
   }
   void enqueue(pool_unit& u) noexcept;
   void enqueue_front(pool_unit& u) noexcept;
+  unit_list& place_of(const pool_unit& u);
+  int seat_of(const pool_unit& u) const noexcept;  // -1: any
+  /// Takes those that wait, here and for another attempt, for which `f(unit)` says so; queued_ still counts them.
+  template <class F>
+  void take_queued(F f, unit_list& into) noexcept {
+    for (auto& [priority, list] : backlog_) list.take_if(f, into);
+    for (seat& s : seats_)
+      for (auto& [priority, list] : s.keyed) list.take_if(f, into);
+    delayed_.take_if(f, into);
+  }
   void feed_lanes() noexcept;
-  pool_lane* best_lane() noexcept;
+  pool_lane* best_lane(std::uint64_t ns) noexcept;
+  void make_way() noexcept;
   struct parcel;
   bool dispatch(pool_lane& lane, pool_unit& u) noexcept;
   std::uint16_t flags_of(const pool_job& job) const noexcept {
@@ -145,31 +166,43 @@ private:
                                       (watched || job.options ? task_record::has_more : 0));
   }
   bool send_function(pool_lane& lane, std::uint32_t number);
-  std::uint32_t room(const pool_lane& lane) const noexcept;
-  void help_idle_lanes() noexcept;
+  std::uint32_t room(const pool_lane& lane, std::uint64_t ns) const noexcept;
+  void help_idle_lanes(bool for_little) noexcept;
+  pool_unit* take_from(pool_lane& lane) noexcept;
+  pool_unit* cut_off(pool_lane& lane, std::uint32_t number, std::uint32_t keep) noexcept;
+  void end_if_resolved(pool_lane& lane, std::uint32_t number) noexcept;
+  /// How long a unit of these items will take; unknown_ns: nobody knows.
+  std::uint64_t time_of(const pool_job& job, std::uint64_t items) const noexcept {
+    const std::uint64_t ns = function_ns_[job.function];
+    return ns == 0 ? unknown_ns : ns * items;
+  }
   bool has_queued() const noexcept { return queued_ != 0; }
   const task_options* options_of(const pool_job& job) const noexcept { return job.options.get(); }
   const retry& retry_of(const pool_job& job) const noexcept {
-    return job.options ? job.options->retry : options_.retry;
+    return job.options && !is_default(job.options->retry) ? job.options->retry : options_.retry;
   }
+  int priority_of(const pool_unit& u) const noexcept { return u.job->options ? u.job->options->priority : 0; }
   const deadline& deadline_of(const pool_job& job) const noexcept {
     return job.options && !job.options->deadline.is_none() ? job.options->deadline : options_.deadline;
   }
   std::uint32_t function_number(const unit_function& f);
   task_id next_ids(std::uint64_t n) noexcept { return std::exchange(next_id_, next_id_ + n); }
-  void note_times(const pool_lane& lane) noexcept;
 
   // -- answers (pool_collect.cpp); all locked
   bool collect() noexcept;
   bool collect_lane(pool_lane& lane) noexcept;
+  bool peek() noexcept;
+  bool peek(pool_lane& lane) noexcept;
   void on_result(pool_lane& lane, incoming&& item) noexcept;
+  void on_values(pool_unit& u, std::uint32_t n, std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) noexcept;
   void items_done(pool_unit& u, std::uint32_t n, bool good) noexcept;
   void fail_item(pool_unit& u, std::uint32_t item, std::exception_ptr problem) noexcept;
   void fail_unit(pool_unit& u, std::exception_ptr problem) noexcept;
   void finish_unit(pool_unit& u) noexcept;
   void over(pool_lane& lane) noexcept;
   bool anything_to_collect() noexcept;
-  std::uint32_t feed_room(std::uint64_t wanted, std::uint32_t most, bool first) noexcept;
+  std::uint32_t feed_room(std::uint64_t wanted, std::uint32_t most, bool first, std::uint64_t ns) noexcept;
+  std::uint64_t known_ns(const feed_plan& plan, const pool_job& job) const noexcept;
   void take_in(pool_unit& u) noexcept;
   pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count);
   void wait_for_bell(time_point until);
@@ -181,11 +214,12 @@ private:
   void start_missing() noexcept;
   void begin_start(std::uint32_t seat) noexcept;                // not locked
   void run_starter(std::uint32_t seat) noexcept;                // not locked
-  void on_end(pool_lane* lane) noexcept;                        // not locked
+  void on_end(std::uint64_t serial) noexcept;                   // not locked
   void find_and_bury(pool_lane* lane) noexcept;                 // not locked
   void name_functions(const pool_lane& lane);                   // not locked
   void bury(pool_lane& lane, mp::post_mortem& found) noexcept;  // locked
-  void casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;
+  void settle_draft(pool_lane& lane, pool_unit& u, std::uint32_t done) noexcept;
+  void casualty_of(pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;
   void break_pool(const std::string& why) noexcept;
   void fail_queued(const std::exception_ptr& problem) noexcept;
   static std::exception_ptr cancelled_before() noexcept;
@@ -202,9 +236,12 @@ private:
   void watch_lanes() noexcept;
   void look_at_deadlines(time_point now) noexcept;
   void begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t item, death why, time_point now) noexcept;
+  void end_unit(pool_lane& lane, std::uint32_t number, const std::exception_ptr& problem, time_point now) noexcept;
   void carry_out(pool_lane& lane, time_point now) noexcept;
   void look_at_memory(pool_lane& lane, time_point now) noexcept;
   void report_progress() noexcept;
+  void report_progress(pool_lane& lane) noexcept;
+  static std::optional<progress_report> progress(pool_lane& lane, const pool_job& job);
   void post_callback(std::function<void()> f) noexcept;
   bool await_callbacks(time_point until);
 
@@ -218,18 +255,20 @@ private:
   // Guarded by mutex_.
   std::vector<seat> seats_;
   std::vector<bool> lane_used_;
-  std::map<int, unit_list, std::greater<>> backlog_;
+  backlog backlog_;
   unit_list delayed_;         // retries that wait for their time
   std::uint64_t queued_ = 0;  // units in backlog_, keyed and delayed_
   task_id next_id_ = 1;
   std::uint64_t outstanding_ = 0;  // units that are not over
   std::vector<unit_function> functions_;
-  std::vector<std::string> names_;  // of some of them
+  std::vector<std::uint64_t> function_ns_;  // how long an item of each takes; 0: not known
+  std::vector<std::string> names_;          // of some of them
   restart_budget budget_;
   std::minstd_rand chance_;
   bool closed_ = false, terminated_ = false, broken_ = false;
   std::string broken_why_;
   pool_job* finished_ = nullptr;  // finish() is to be called
+  pool_job* dead_ = nullptr;      // destroy() is
   std::vector<std::function<void()>> callbacks_;
   std::size_t callbacks_open_ = 0;     // given away, and not back yet
   std::vector<std::uint32_t> starts_;  // seats whose worker is to be started
@@ -238,11 +277,12 @@ private:
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
   std::deque<dead_letter> letters_;
   verdict ends_;
-  std::uint64_t item_ns_ = 0;  // of the newest measurement
   int collectors_ = 0;         // threads that wait here
+  std::atomic<int> feeders_{0};  // calls that have input left
   bool news_ = false;          // for other collectors
   bool hooks_wait_ = false;
   bool timed_ = false;  // some unit has a deadline
+  std::uint64_t lanes_made_ = 0;
   bool ticking_ = false, arming_ = false;
   std::map<pool_unit*, std::uint32_t> said_;  // what was last reported of each, by its counter
 

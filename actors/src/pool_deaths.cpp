@@ -47,12 +47,14 @@ void pool_core::name_functions(const pool_lane& lane) {
 }
 
 // Not locked; any thread. The first one to say so buries it.
-void pool_core::on_end(pool_lane* which) noexcept {
+void pool_core::on_end(std::uint64_t serial) noexcept {
   bool has_nameless = false;  // functions that were never named yet
+  pool_lane* which = nullptr;
   {
     const locked lock(*this);
-    const bool mine = std::any_of(seats_.begin(), seats_.end(), [&](seat& s) { return s.lane.get() == which; });
-    if (!mine || which->state == pool_lane::life::ended) return;
+    for (seat& s : seats_)
+      if (s.lane && s.lane->serial == serial) which = s.lane.get();
+    if (!which || which->state == pool_lane::life::ended) return;
     which->state = pool_lane::life::ended;  // from here on it is ours alone
     ++burials_;
     names_.resize(functions_.size());
@@ -93,6 +95,11 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
       else
         start_later(number, failed);
     }
+    if (options_.on_worker_exit) {
+      const bool replaced = !terminated_ && !broken_ && s.wanted && !(closed_ && outstanding_ == 0);
+      worker_exit e{gone->name, std::move(found), replaced};
+      callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
+    }
     leave_if_over();
   }
   // The I/O thread lets its descriptor go before the channel closes it.
@@ -125,24 +132,13 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
     pool_unit* const u = std::exchange(lane.at(n), nullptr);
     if (!u) continue;
     u->lane = -1;
-    if (!lane.is_started(n)) {
+    if (lane.begun(n, u->count) == 0) {
       again.push_back(u);
       continue;
     }
-    // What it has done lies in the pipe, which is empty now, or in the draft.
-    const std::uint32_t done = std::min(lane.page->done.load(std::memory_order_acquire), u->count);
-    const std::uint32_t begun = std::min(lane.page->started.load(std::memory_order_acquire), u->count);
-    if (const std::uint32_t first = u->resolved; done > first && u->count > 1) {
-      const std::size_t bytes = std::min<std::size_t>(lane.page->draft_used.load(std::memory_order_relaxed),
-                                                      draft_bytes - sizeof(result_record));
-      try {
-        u->job->accept(u->first + first, done - first, {lane.draft + sizeof(result_record), bytes}, {});
-        items_done(*u, done - first, true);
-      } catch (...) {
-        while (u->resolved != done) fail_item(*u, u->resolved, std::current_exception());
-      }
-      lane.tasks_done += done - first;
-    }
+    const std::uint32_t begun = lane.begun(n, u->count);
+    const bool is_last = lane.page->unit.load(std::memory_order_acquire) == n + 1;
+    if (is_last) settle_draft(lane, *u, done_of(lane.page->progress.load(std::memory_order_acquire)));
     const std::uint32_t at = u->resolved;
     if (at == u->count) {
       finish_unit(*u);
@@ -154,7 +150,7 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
       } else {
         in_task = true;
         if (at + 1 != u->count) again.push_back(split(*u, at + 1, u->count - at - 1));
-        casualty_of(lane, *u, at, found);
+        casualty_of(*u, at, found);
       }
       u->count = u->resolved;
       finish_unit(*u);
@@ -163,6 +159,7 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
     }
   }
   lane.in_flight = 0;
+  lane.ahead_ns = 0;
   lane.must_go = lane.must_go || in_task;
   // In their order, in front of what waits.
   unit_list reversed;
@@ -183,14 +180,25 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
       broken_why_ += " in the initializer";
     if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
   }
-  if (options_.on_worker_exit) {
-    worker_exit e{lane.name, found, !terminated_ && !broken_ && !closed_ && seats_[lane.seat].wanted};
-    callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
-  }
+}
+
+// Locked. What a dead worker has done of its last unit lies in the pipe, which is empty now, or in the draft.
+void pool_core::settle_draft(pool_lane& lane, pool_unit& u, std::uint32_t done) noexcept {
+  const lane_page& page = *lane.page;
+  done = std::min(done, u.count);
+  if (done <= u.resolved || page.draft_unit.load(std::memory_order_relaxed) != u.number + 1) return;
+  const std::uint32_t first = page.draft_first.load(std::memory_order_relaxed);
+  const bool known = lane.peeked.unit == u.number && lane.peeked.first == first;
+  if (first + (known ? lane.peeked.items : 0) != u.resolved) return;  // killed while it began anew: all is in the pipe
+  const std::size_t from = known ? lane.peeked.bytes : 0;
+  const std::size_t used = std::min(used_of(page.progress.load(std::memory_order_relaxed)),
+                                    draft_bytes - sizeof(result_record));
+  lane.tasks_done += done - u.resolved;
+  on_values(u, done - u.resolved, {lane.draft + sizeof(result_record) + from, used - std::min(from, used)}, {});
 }
 
 // Locked. The item that its worker died in: retried, or failed with all that is known. The caller ends the unit.
-void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept {
+void pool_core::casualty_of(pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept {
   try {
     mp::post_mortem death_of = found;
     death_of.task = u.id + item;
@@ -198,7 +206,6 @@ void pool_core::casualty_of(pool_lane& lane, pool_unit& u, std::uint32_t item, c
     const std::uint32_t number = u.job->function;
     death_of.function =
         number < names_.size() && !names_[number].empty() ? names_[number] : std::string(functions_[number].kind->type);
-    if (lane.kill && lane.kill->number == u.number && lane.kill->item != item) death_of.why = found.why;
     const retry& r = retry_of(*u.job);
     const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
     if (what == casualty::retry) {

@@ -26,19 +26,22 @@ fed feed_until(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_p
                void* context, time_point until) {
   return core.feed_until(job, feeder, plan, is_done, context, until);
 }
-void feed_all(pool_core& core, pool_feeder& feeder, const feed_plan& plan) { core.feed_all(feeder, plan); }
+void feed_all(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan) {
+  core.feed_all(job, feeder, plan);
+}
+std::exception_ptr why_unfed(pool_core& core, pool_job& job, bool stop) { return core.why_unfed(job, stop); }
 bool cancel_job(pool_core& core, pool_job& job) noexcept { return core.cancel(job); }
 void attend_pool(pool_core& core) noexcept { core.attend(); }
-std::optional<progress_report> progress_of(pool_core& core, pool_unit& unit) {
+std::optional<progress_report> progress_of(pool_core& core, pool_job& job) {
   struct {
     pool_core& core;
-    pool_unit& unit;
+    pool_job& job;
     std::optional<progress_report> report;
-  } c{core, unit, std::nullopt};
+  } c{core, job, std::nullopt};
   core.with_lock(
       [](void* p) {
         auto& in = *static_cast<decltype(c)*>(p);
-        in.report = in.core.progress(in.unit);
+        in.report = in.core.progress(in.job);
       },
       &c);
   return std::move(c.report);

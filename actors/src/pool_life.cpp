@@ -73,12 +73,13 @@ void pool_core::install(std::unique_ptr<pool_lane> made) {
   pool_lane* const lane = made.get();
   s.lane = std::move(made);
   s.starting = false;
+  lane->serial = ++lanes_made_;
   lane->state = pool_lane::life::running;
   // A weak one: the core must not live because a worker does.
   try {
-    lane->process.async_join([weak = weak_from_this(), lane](error_code problem, mp::exit_status) {
+    lane->process.async_join([weak = weak_from_this(), serial = lane->serial](error_code problem, mp::exit_status) {
       if (problem) return;
-      if (const auto self = weak.lock()) self->on_end(lane);
+      if (const auto self = weak.lock()) self->on_end(serial);
     });
   } catch (...) {
     // The library is ending: whoever waits looks for its end.
@@ -159,18 +160,15 @@ void pool_core::begin_start(std::uint32_t number) noexcept {
 void pool_core::fail_queued(const std::exception_ptr& problem) noexcept {
   unit_list all;
   const auto any = [](pool_unit&) { return true; };
-  for (auto& [priority, list] : backlog_) list.take_if(any, all);
-  backlog_.clear();
+  take_queued(any, all);
   for (seat& s : seats_) {
-    s.keyed.take_if(any, all);
     if (!s.lane) continue;
     for (std::uint32_t n = s.lane->put; n != s.lane->got;)
-      if (pool_unit*& u = s.lane->at(--n); u && s.lane->take_back(n)) {
-        --s.lane->in_flight;
+      if (pool_unit*& u = s.lane->at(--n); u && s.lane->take_back(n, u->count)) {
+        s.lane->leave(*u);
         all.push_back(std::exchange(u, nullptr));
       }
   }
-  delayed_.take_if(any, all);
   queued_ = 0;
   while (!all.empty()) {
     pool_unit* const u = all.pop_front();
@@ -237,17 +235,17 @@ bool pool_core::is_over() const noexcept {
 // Not locked.
 void pool_core::look_for_ends() noexcept {
   for (std::size_t i = 0;; ++i) {
-    pool_lane* ended = nullptr;
+    std::uint64_t ended = 0;
     {
       const locked lock(*this, true);
       if (i >= seats_.size()) return;
       pool_lane* const lane = seats_[i].lane.get();
       try {
-        if (lane && lane->state != pool_lane::life::ended && lane->process.exit_status()) ended = lane;
+        if (lane && lane->state != pool_lane::life::ended && lane->process.exit_status()) ended = lane->serial;
       } catch (...) {
       }
     }
-    if (ended) on_end(ended);
+    if (ended != 0) on_end(ended);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "pool_core.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -22,9 +23,7 @@ pool_stats pool_core::stats() {
     return false;
   };
   unit_list none;
-  for (auto& [priority, list] : backlog_) list.take_if(count, none);
-  for (seat& one : seats_) one.keyed.take_if(count, none);
-  delayed_.take_if(count, none);
+  take_queued(count, none);
   for (seat& one : seats_) {
     if (!one.lane || one.lane->state == pool_lane::life::ended) continue;
     pool_lane& lane = *one.lane;
@@ -32,7 +31,7 @@ pool_stats pool_core::stats() {
     for (std::uint32_t n = lane.got; n != lane.put; ++n) {
       pool_unit* const u = lane.at(n);
       if (!u) continue;
-      if (lane.is_started(n)) {
+      if (lane.begun(n, u->count) != 0 && u->resolved != u->count) {
         ++s.running;
         s.queued += u->count - u->resolved - 1;
         if (w.task == 0) w.task = u->id + u->resolved;
@@ -44,7 +43,8 @@ pool_stats pool_core::stats() {
     std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
     if (std::FILE* const file = std::fopen(path, "re")) {
       unsigned long total = 0, resident = 0;
-      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2) w.memory = resident * 4096;
+      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2)
+        w.memory = resident * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE));
       std::fclose(file);
     }
     s.workers.push_back(std::move(w));
@@ -59,35 +59,41 @@ std::vector<dead_letter> pool_core::letters() {
 
 // Locked.
 void pool_core::report_progress() noexcept {
-  for (seat& s : seats_) {
-    if (!s.lane) continue;
-    pool_lane& lane = *s.lane;
-    const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
-    const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
-    pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
-    if (!u || !u->job->options || !u->job->options->on_progress) continue;
-    try {
-      auto& last = said_[u];
-      if (last == counter) continue;
-      if (auto report = progress(*u)) {
-        last = counter;
-        callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
-      }
-    } catch (...) {
+  for (seat& s : seats_)
+    if (s.lane) report_progress(*s.lane);
+}
+void pool_core::report_progress(pool_lane& lane) noexcept {
+  const std::uint32_t counter = lane.page->said.load(std::memory_order_acquire);
+  const std::uint32_t number = lane.page->said_unit.load(std::memory_order_relaxed);
+  pool_unit* const u = counter == 0 || number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
+  if (!u || !u->job->options || !u->job->options->on_progress) return;
+  try {
+    auto& last = said_[u];
+    if (last == counter) return;
+    if (auto report = progress(lane, *u->job)) {
+      last = counter;
+      callbacks_.push_back([f = u->job->options->on_progress, r = std::move(*report)] { f(r); });
     }
+  } catch (...) {
   }
 }
 
-// Locked.
-std::optional<progress_report> pool_core::progress(pool_unit& u) {
-  if (u.lane < 0 || !seats_[static_cast<std::size_t>(u.lane)].lane) return std::nullopt;
-  pool_lane& lane = *seats_[static_cast<std::size_t>(u.lane)].lane;
+// Locked. What the task of this job that is under way has said last; of several, any.
+std::optional<progress_report> pool_core::progress(const pool_job& job) {
+  for (seat& s : seats_)
+    if (s.lane)
+      if (auto report = progress(*s.lane, job)) return report;
+  return std::nullopt;
+}
+std::optional<progress_report> pool_core::progress(pool_lane& lane, const pool_job& job) {
   const lane_page& page = *lane.page;
   for (int i = 0; i < 100; ++i) {
     const std::uint32_t before = page.said.load(std::memory_order_acquire);
     if (before == 0) return std::nullopt;
     if (before & 1) continue;
-    if (page.said_unit.load(std::memory_order_relaxed) != u.number || lane.at(u.number) != &u) return std::nullopt;
+    const std::uint32_t number = page.said_unit.load(std::memory_order_relaxed);
+    const pool_unit* const u = number - lane.got >= lane.put - lane.got ? nullptr : lane.at(number);
+    if (!u || u->job != &job) return std::nullopt;
     progress_report r;
     r.done = page.said_done.load(std::memory_order_relaxed);
     r.total = page.said_total.load(std::memory_order_relaxed);

@@ -55,6 +55,9 @@ void pool_core::tick() noexcept {
   locked lock(*this);
   const auto now = std::chrono::steady_clock::now();
   if (collectors_ == 0) collect();
+  // Results that wait for the end of their unit, and work that waits although somebody is idle.
+  if (peek()) feed_lanes();
+  help_idle_lanes(true);
   if (timed_) look_at_deadlines(now);
   unit_list due;
   delayed_.take_if([now](const pool_unit& u) { return u.extras->not_before <= now; }, due);
@@ -151,39 +154,68 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
       const deadline& d = deadline_of(*u->job);
       if (d.is_none()) continue;
       const bool is_over = d.of_task() && *d.of_task() <= now;
-      if (is_over && lane.take_back(n)) {
-        --lane.in_flight;
+      if (is_over && lane.take_back(n, u->count)) {
+        lane.leave(*u);
         u->lane = -1;
         late.push_back(std::exchange(u, nullptr));
         ++queued_;  // as those that wait
         continue;
       }
-      if (lane.kill || !lane.is_started(n)) continue;
-      const std::uint32_t begun = lane.page->started.load(std::memory_order_acquire);
+      if (is_over)
+        if (pool_unit* const rest = cut_off(lane, n, lane.begun(n, u->count))) {
+          late.push_back(rest);
+          ++queued_;
+          end_if_resolved(lane, n);
+          if (!u) continue;
+        }
+      const std::uint32_t begun = lane.begun(n, u->count);
+      if (lane.kill || begun == 0) continue;
       const auto since = time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
       // The words are of this unit and of one item only if they are the same when looked at again.
-      if (begun == 0 || lane.page->unit.load(std::memory_order_relaxed) != n + 1 ||
-          lane.page->started.load(std::memory_order_acquire) != begun ||
-          lane.page->done.load(std::memory_order_acquire) == begun)
+      if (lane.page->unit.load(std::memory_order_relaxed) != n + 1 || lane.has_passed(n) ||
+          lane.begun(n, u->count) != begun ||
+          done_of(lane.page->progress.load(std::memory_order_acquire)) == begun)
         continue;
       if (is_over || (d.of_attempt() && deadline_after(since, *d.of_attempt()) <= now))
         begin_kill(lane, n, begun - 1, death::deadline, now);
     }
+    over(lane);
   }
   // Those that wait and whose moment is over.
   const auto is_late = [&](pool_unit& u) {
     const auto& moment = deadline_of(*u.job).of_task();
     return moment && *moment <= now;
   };
-  for (auto& [priority, list] : backlog_) list.take_if(is_late, late);
-  for (seat& s : seats_) s.keyed.take_if(is_late, late);
-  delayed_.take_if(is_late, late);
+  take_queued(is_late, late);
   while (!late.empty()) {
     pool_unit* const u = late.pop_front();
     --queued_;
     fail_unit(*u,
               std::make_exception_ptr(error(errc::deadline_exceeded, "the task's deadline was over before it began")));
   }
+}
+
+// Locked. A unit in a lane that is not wanted any more: what is not begun fails with this, what is under way is stopped.
+void pool_core::end_unit(pool_lane& lane, std::uint32_t number, const std::exception_ptr& problem,
+                         time_point now) noexcept {
+  pool_unit*& u = lane.at(number);
+  if (lane.take_back(number, u->count)) {
+    lane.leave(*u);
+    pool_unit* const whole = std::exchange(u, nullptr);
+    cancelled_ += whole->count - whole->resolved;
+    fail_unit(*whole, problem);
+    return;
+  }
+  // A worker that claims meanwhile is tried again.
+  for (std::uint32_t begun; (begun = lane.begun(number, u->count)) < u->count;) {
+    pool_unit* const rest = cut_off(lane, number, begun);
+    if (!rest && lane.begun(number, u->count) == begun) break;  // it cannot be cut
+    if (!rest) continue;
+    cancelled_ += rest->count;
+    fail_unit(*rest, problem);
+  }
+  end_if_resolved(lane, number);
+  if (u) begin_kill(lane, number, 0, death::cancelled, now);
 }
 
 // Locked.
@@ -212,10 +244,14 @@ void pool_core::carry_out(pool_lane& lane, time_point now) noexcept {
     }
     if (!lane.kill || lane.killed || lane.kill->at > now) return;
     const pending_kill& kill = *lane.kill;
+    // In an item of the unit; for a deadline in the one whose time is over.
     const auto is_at_it = [&] {
-      return lane.at(kill.number) && lane.page->unit.load(std::memory_order_acquire) == kill.number + 1 &&
-             lane.page->started.load(std::memory_order_acquire) == kill.item + 1 &&
-             lane.page->done.load(std::memory_order_acquire) <= kill.item;
+      const pool_unit* const u = lane.at(kill.number);
+      if (!u || lane.page->unit.load(std::memory_order_acquire) != kill.number + 1 || lane.has_passed(kill.number))
+        return false;
+      const std::uint32_t begun = lane.begun(kill.number, u->count);
+      const std::uint32_t done = done_of(lane.page->progress.load(std::memory_order_acquire));
+      return done < begun && (kill.why == death::cancelled || begun == kill.item + 1);
     };
     process_hooks::signal(lane.process, SIGSTOP);
     const auto give_up = now + std::chrono::milliseconds(20);
@@ -230,8 +266,13 @@ void pool_core::carry_out(pool_lane& lane, time_point now) noexcept {
     } else {
       process_hooks::signal(lane.process, SIGCONT);
       collect_lane(lane);
-      if (lane.kill && !lane.at(lane.kill->number)) lane.kill.reset();
-      if (lane.kill && lane.page->done.load(std::memory_order_acquire) > lane.kill->item) lane.kill.reset();
+      peek(lane);
+      if (!lane.kill) return;
+      pool_unit* const u = lane.at(lane.kill->number);
+      // What is cancelled is looked at again as long as it is there; of a deadline the item has been done in time.
+      if (!u || (lane.kill->why != death::cancelled &&
+                 done_of(lane.page->progress.load(std::memory_order_acquire)) > lane.kill->item))
+        lane.kill.reset();
     }
   } catch (...) {
     // It has ended: its end is on its way.

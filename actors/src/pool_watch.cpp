@@ -56,8 +56,7 @@ void map_watch::draw(bool last) noexcept {
           in.open = in.job->unresolved;
         },
         &c);
-    const std::uint64_t read = total_ == UINT64_MAX ? 0 : total_ - std::min(total_, feeder_->left());
-    const std::uint64_t done = read - std::min(read, c.open);
+    const std::uint64_t done = feeder_->read() - std::min(feeder_->read(), c.open);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
     const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
     char line[160];

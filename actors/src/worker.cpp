@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <string>
@@ -26,6 +27,7 @@ struct known_function {
   unit_code code = nullptr;
   std::uintptr_t pointer = 0;
   bool takes_stop = false;
+  std::uint64_t item_ns = 0;   // how long an item takes, about; 0: not known
   std::exception_ptr problem;  // it is not here
 };
 
@@ -44,9 +46,9 @@ public:
         tasks_(std::move(s.tasks.end)),
         results_(std::move(s.results.end)),
         task_(page_) {
-    started = &page_.started;
-    done = &page_.done;
-    draft_used = &page_.draft_used;
+    progress = &page_.progress;
+    draft_begin = draft_at = draft_ + sizeof(result_record);
+    draft_end = draft_ + draft_bytes;
     bell_.join();
     page_.stop_bell.join();
     page_.phase.store(worker_phase::initialising, std::memory_order_release);
@@ -101,23 +103,20 @@ private:
 
   void take_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
     number_ = units_++;
-    auto& slot = page_.slots[number_ % lane_slots];
-    // Before the claim: from it on these words speak of this unit.
-    page_.started.store(0, std::memory_order_relaxed);
-    page_.done.store(0, std::memory_order_relaxed);
-    page_.draft_used.store(0, std::memory_order_relaxed);
-    page_.unit.store(number_ + 1, std::memory_order_relaxed);
-    std::uint32_t expected = slot_word(number_, slot_state::queued);
-    if (slot.compare_exchange_strong(expected, slot_word(number_, slot_state::started), std::memory_order_acq_rel))
-      run_unit(record, rest, std::move(fds));
-    slot.store(slot_word(number_ + lane_slots, slot_state::queued), std::memory_order_release);
+    slot = &page_.slots[number_ % lane_slots];
+    // Before the first claim: from it on these words speak of this unit.
+    page_.progress.store(0, std::memory_order_relaxed);
+    page_.unit.store(number_ + 1, std::memory_order_release);
+    // A unit that was taken back as a whole is not even looked at.
+    if (slot_view{slot->load(std::memory_order_acquire)}.cut() < record.count) run_unit(record, rest, std::move(fds));
+    slot->store(slot_word(number_ + lane_slots), std::memory_order_release);
   }
 
   void run_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
+    known_function& f = functions_.at(record.function);
     // A clock costs more than a small item: so it is read for one in eight, unless units are long.
-    const bool timed = (number_ & 7) == 0 || mean_ns_ > 2000 || record.count > 8;
+    const bool timed = (number_ & 7) == 0 || f.item_ns == 0 || f.item_ns > 2000 || record.count > 1;
     const std::int64_t before = timed ? now_ns() : 0;
-    const known_function& f = functions_.at(record.function);
     current_ = &f;
     task_more more;
     std::string_view key;
@@ -133,27 +132,35 @@ private:
     at = 0;
     direct = count == 1;
     watched = record.flags & task_record::watched;
-    reset_draft();
+    draft_at = draft_begin;
+    items_to_look = 0;  // practically never
+    if (!direct) {
+      reset_draft();
+      said_at_ = before;
+      items_to_look = items_between_looks(f.item_ns);
+    }
     task_.enter(record, more, key, number_, at);
     stop = f.takes_stop ? task_.stop_token() : std::stop_token();
-    while (this->more()) {
-      if (!f.problem) {
+    if (f.problem) {
+      if (begin()) {
+        load();
+        fail(f.problem, {});
+      }
+    } else {
+      while (at != count) {
         std::string backtrace;
         auto problem = call_caught([](void* p) { run_code(p); }, this, backtrace);
         if (!problem) break;
-        if (where == phase::decoding) problem = as_undecodable(problem);
+        if (where == phase::loading || where == phase::decoding) problem = as_undecodable(problem);
         fail(problem, std::move(backtrace));
-      } else {
-        page_.started.store(at + 1, std::memory_order_release);
-        where = phase::decoding;
-        fail(f.problem, {});
       }
     }
+    const std::uint32_t items = at;
     flush();
     task_.leave();
     state.reset();
     in = nullptr;
-    if (timed) measure(now_ns() - before, record.count);
+    if (timed && items != 0) measure(f, record.function, now_ns() - before, items);
   }
 
   // No handler in here: an exception is traced where it leaves, and one that is caught on its way forgets its place.
@@ -177,26 +184,43 @@ private:
     }
   }
 
-  void measure(std::int64_t ns, std::uint32_t items) noexcept {
-    const auto unit = static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 1));
-    const std::uint64_t item = std::max<std::uint64_t>(unit / std::max(items, 1u), 1);
+  void measure(known_function& f, std::uint32_t number, std::int64_t ns, std::uint32_t items) noexcept {
+    const auto all = static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 1));
+    const std::uint64_t item = std::max<std::uint64_t>(all / items, 1);
     // Quick to learn that things take long, slow to forget it.
-    const auto blend = [](std::uint64_t old, std::uint64_t seen) { return old == 0 ? seen : (3 * old + seen) / 4; };
-    mean_ns_ = blend(mean_ns_, unit);
-    mean_item_ns_ = blend(mean_item_ns_, item);
-    page_.unit_ns.store(mean_ns_, std::memory_order_relaxed);
-    page_.item_ns.store(mean_item_ns_, std::memory_order_relaxed);
+    f.item_ns = f.item_ns == 0 ? item : (3 * f.item_ns + item) / 4;
+    page_.item_time.store(item_time_word(number, f.item_ns), std::memory_order_relaxed);
+  }
+
+  // Results of a long unit go out now and then. Looks at the clock cost as much as a small item.
+  static std::uint32_t items_between_looks(std::uint64_t item_ns) noexcept {
+    return item_ns == 0 ? 1 : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(4000 / item_ns, 1, 64));
+  }
+  void look_at_clock() override {
+    if (direct) return;
+    constexpr std::int64_t longest = 150'000;
+    const std::int64_t now = now_ns();
+    items_to_look = items_between_looks(current_->item_ns);
+    if (now - said_at_ < longest || at == count) return;
+    said_at_ = now;
+    flush();
   }
 
   // -- results
 
   void begin_watched() override { page_.item_since.store(now_ns(), std::memory_order_relaxed); }
 
+  // Odd while it changes: the parent may be reading.
   void reset_draft() noexcept {
+    const std::uint32_t round = page_.draft_round.load(std::memory_order_relaxed);
+    page_.draft_round.store(round + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
     draft_first_ = at;
-    draft_begin = draft_at = draft_ + sizeof(result_record);
-    draft_end = draft_ + draft_bytes;
-    page_.draft_used.store(0, std::memory_order_relaxed);
+    draft_at = draft_begin;
+    page_.draft_unit.store(number_ + 1, std::memory_order_relaxed);
+    page_.draft_first.store(at, std::memory_order_relaxed);
+    page_.progress.store(progress_word(at, 0), std::memory_order_relaxed);
+    page_.draft_round.store(round + 2, std::memory_order_release);
   }
   // The draft becomes a record; its first bytes are kept free for it.
   void flush() {
@@ -243,8 +267,11 @@ private:
       out.bytes = std::span<const std::byte>(room, out.size);
     }
     send(out);
-    page_.done.store(++at, std::memory_order_release);
-    if (!direct) reset_draft();
+    ++at;
+    if (direct)
+      page_.progress.store(progress_word(at, 0), std::memory_order_release);
+    else
+      reset_draft();
   }
 
   void put_empty() override {
@@ -259,9 +286,9 @@ private:
     if (is_copy.load(std::memory_order_relaxed)) end_copy();
     if (!direct) flush();
     const auto text = encode_exception(problem, std::move(backtrace));
-    const bool unread = where == phase::decoding && at + 1 != count;
-    const result_record record{record_is::failed, unread ? result_record::rest_unread : std::uint16_t{0}, number_, at,
-                               1};
+    const bool all = where == phase::loading, unread = where == phase::decoding && at + 1 != count;
+    const std::uint16_t flags = all ? result_record::all_left : unread ? result_record::rest_unread : std::uint16_t{0};
+    const result_record record{record_is::failed, flags, number_, at, 1};
     std::vector<std::byte> bytes(sizeof record + text.size());
     std::memcpy(bytes.data(), &record, sizeof record);
     if (!text.empty()) std::memcpy(bytes.data() + sizeof record, text.data(), text.size());
@@ -269,9 +296,11 @@ private:
     out.bytes = bytes;
     out.size = bytes.size();
     send(out);
-    at = unread ? count : at + 1;
-    page_.done.store(at, std::memory_order_release);
-    if (!direct) reset_draft();
+    at = unread || all ? count : at + 1;
+    if (direct)
+      page_.progress.store(progress_word(at, 0), std::memory_order_release);
+    else
+      reset_draft();
   }
 
   const unique_fd memory_;
@@ -284,7 +313,7 @@ private:
   std::vector<known_function> functions_;
   const known_function* current_ = nullptr;
   std::uint32_t units_ = 0, number_ = 0, draft_first_ = 0;
-  std::uint64_t mean_ns_ = 0, mean_item_ns_ = 0;
+  std::int64_t said_at_ = 0;  // when results of the unit went out last
   bool leaving_ = false;
 };
 

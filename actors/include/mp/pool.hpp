@@ -81,10 +81,12 @@ public:
   template <class F, class... A>
   requires detail::not_task_options<F>
   auto apply(F&& f, A&&... args) -> detail::task_result_t<F, A...> {
+    detail::check_may_wait("pool::apply");
     return submit(std::forward<F>(f), std::forward<A>(args)...).get();
   }
   template <class F, class... A>
   auto apply(const task_options& options, F&& f, A&&... args) -> detail::task_result_t<F, A...> {
+    detail::check_may_wait("pool::apply");
     return submit(options, std::forward<F>(f), std::forward<A>(args)...).get();
   }
 
@@ -170,6 +172,7 @@ public:
   auto broadcast(F&& f, A&&... args) -> detail::vector_of_t<detail::task_result_t<F, A...>> {
     using result = detail::task_result_t<F, A...>;
     detail::pool_core& core = open("pool::broadcast");
+    detail::check_may_wait("pool::broadcast");
     std::vector<detail::state_ptr<detail::task_state<result>>> states;
     std::vector<detail::pool_unit*> units;
     const std::uint32_t function = detail::register_function(core, function_of<A...>(f));
@@ -287,6 +290,8 @@ private:
                                     auto answer = detail::future_access::make<detail::vector_of_t<Result>>(state);
                                     detail::map_watch watch(core, *state, options, total);
                                     watch.run(feeder, detail::plan_for(options, detail::worker_count(core), false));
+                                    if (!feeder.is_exhausted())
+                                      state->end_early(detail::why_unfed(core, *state, true));
                                     state->seal();
                                     answer.wait();
                                     if (feeder.problem()) std::rethrow_exception(feeder.problem());
@@ -299,12 +304,9 @@ private:
     const std::decay_t<F> callable = f;
     return with_map<Star, Result>(
         callable, in, options, [&](detail::pool_core& core, auto state, auto& feeder, std::uint64_t) {
-          detail::feed_all(core, feeder, detail::plan_for(options, detail::worker_count(core), false));
-          if (feeder.problem()) {
-            state->cancel();
-            std::rethrow_exception(feeder.problem());
-          }
           state->stop_with(options.stop);
+          detail::feed_all(core, *state, feeder, detail::plan_for(options, detail::worker_count(core), false));
+          if (feeder.problem()) state->end_with(feeder.problem());
           state->seal();
           return detail::future_access::make<detail::vector_of_t<Result>>(std::move(state));
         });

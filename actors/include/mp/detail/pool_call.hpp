@@ -32,24 +32,27 @@ namespace mp::detail {
 /// Threads:  thread-bound (the worker's).   Processes: process-bound.
 class unit_run {
 public:
-  enum class phase : unsigned char { decoding, running, encoding };
+  enum class phase : unsigned char { loading, decoding, running, encoding };  ///< loading: the callable's state
 
   decoder* in = nullptr;          ///< the rest of the unit
   std::uintptr_t function = 0;    ///< where the callable is a function pointer
   std::stop_token stop{};         ///< of the unit, for callables that take one
   std::shared_ptr<void> state{};  ///< of the callable, once it was read: an exception ends the loop, not the unit
   std::uint32_t count = 0;        ///< items
-  std::uint32_t at = 0;           ///< the item under way
+  std::uint32_t at = 0;           ///< the item under way, or the next one
   phase where = phase::decoding;  ///< what it is about
 
-  bool more() const noexcept { return at != count; }
-  /// From here on the item counts as started.
-  void begin() {
-    where = phase::decoding;
+  /// Claims the next item, which counts as started from here on; false: there is none left.
+  bool begin() {
     if (watched) [[unlikely]]
       begin_watched();
-    started->store(at + 1, std::memory_order_release);
+    // {round, begun, cut}: see lane_layout.hpp.
+    const std::uint64_t before = slot->fetch_add(1u << 16, std::memory_order_acq_rel);
+    where = phase::decoding;
+    return at + (before & 0xffff) < count;
   }
+  void load() noexcept { where = phase::loading; }
+  void loaded() noexcept { where = phase::decoding; }
   void run() noexcept { where = phase::running; }
   /// The item is over, without a value.
   void end() {
@@ -58,7 +61,7 @@ public:
     where = phase::encoding;
     if (direct) [[unlikely]]
       put_empty();
-    done->store(++at, std::memory_order_release);
+    publish();
   }
   /// The item is over. Throws: error{unencodable}, error{too_large}, error{closed}: the pool has gone.
   template <class R>
@@ -71,8 +74,7 @@ public:
       encode(e, result);
       if (!e.overflowed() && e.attachments().empty()) [[likely]] {
         draft_at += e.size();
-        draft_used->store(static_cast<std::uint32_t>(draft_at - draft_begin), std::memory_order_relaxed);
-        done->store(++at, std::memory_order_release);  // pairs with the parent's look after a death
+        publish();
         return;
       }
     }
@@ -86,13 +88,23 @@ protected:
   virtual void put(const void* result, void (*write)(encoder&, const void*)) = 0;
   virtual void put_empty() = 0;
   virtual void begin_watched() = 0;
+  /// Now and then, between two items: is it time that the pool hears of the results?
+  virtual void look_at_clock() = 0;
+  /// The item's result lies outside. One store: a result and the number of results are never seen apart.
+  void publish() {
+    progress->store(std::uint64_t{++at} << 32 | static_cast<std::uint32_t>(draft_at - draft_begin),
+                    std::memory_order_release);  // pairs with the parent's look after a death, and meanwhile
+    if (--items_to_look == 0) [[unlikely]]
+      look_at_clock();
+  }
 
   /// This process is a copy that a task made by fork, and came back from the task. It must not write where its original
   /// does, nor run the items that follow.
   static std::atomic<bool> is_copy;
   [[noreturn]] static void end_copy() noexcept;
 
-  std::atomic<std::uint32_t>*started = nullptr, *done = nullptr, *draft_used = nullptr;
+  std::atomic<std::uint64_t>*slot = nullptr, *progress = nullptr;
+  std::uint32_t items_to_look = 0;
   std::byte *draft_begin = nullptr, *draft_at = nullptr, *draft_end = nullptr;
   bool direct = true;    // no draft: each result is a record
   bool watched = false;  // somebody wants to know when each item begins
@@ -102,18 +114,23 @@ using unit_code = void (*)(unit_run&);
 
 template <class F, bool Stop, class... P, std::size_t... I>
 void run_items(unit_run& run, std::index_sequence<I...>) {
+  // Claimed first: if reading the callable ends the process, that was this item's doing.
+  if (!run.begin()) return;
   decltype(auto) callable = [&]() -> decltype(auto) {
     if constexpr (std::is_pointer_v<F>) {
       return reinterpret_cast<F>(run.function);
     } else if constexpr (std::is_class_v<F> && std::is_empty_v<F>) {
       return F{};
     } else {
-      if (!run.state) run.state = std::make_shared<F>(read_callable<F>(*run.in));
+      if (!run.state) {
+        run.load();
+        run.state = std::make_shared<F>(read_callable<F>(*run.in));
+        run.loaded();
+      }
       return (*static_cast<F*>(run.state.get()));
     }
   }();
-  while (run.more()) {
-    run.begin();
+  do {
     // Braces: from left to right.
     std::tuple<stored<P>...> arguments{read_value<stored<P>>(*run.in)...};
     run.run();
@@ -130,7 +147,7 @@ void run_items(unit_run& run, std::index_sequence<I...>) {
       const std::decay_t<decltype(invoke())> result = invoke();
       run.end(result);
     }
-  }
+  } while (run.begin());
 }
 
 /// The code that a unit names.

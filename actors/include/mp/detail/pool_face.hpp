@@ -80,12 +80,15 @@ enum class fed {
 fed feed_until(pool_core&, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
                void* context, time_point until);
 /// Cuts all of a feeder into units of the backlog. Throws as check_open.
-void feed_all(pool_core&, pool_feeder& feeder, const feed_plan& plan);
+void feed_all(pool_core&, pool_job& job, pool_feeder& feeder, const feed_plan& plan);
+/// Why a job whose input has items left got no more of them: pool_broken, pool_closed, or, if `stop` counts, cancelled.
+std::exception_ptr why_unfed(pool_core&, pool_job& job, bool stop);
 /// Ends what is not done. False: all of it is.
 bool cancel_job(pool_core&, pool_job& job) noexcept;
 /// Somebody hears of the job's answer by a hook: the I/O thread has to look.
 void attend_pool(pool_core&) noexcept;
-std::optional<progress_report> progress_of(pool_core&, pool_unit& unit);
+/// What the job's task under way has said last.
+std::optional<progress_report> progress_of(pool_core&, pool_job& job);
 /// The names of the options that `o` gets wrong. Throws: error{invalid_argument}.
 void check_task_options(const task_options& o);
 /// Runs f with the pool's lock held.

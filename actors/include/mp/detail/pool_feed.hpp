@@ -58,6 +58,7 @@ public:
     if (u->extras) {
       u->extras->ends.clear();
       u->extras->fds.clear();
+      u->extras->state_fds = 0;
       u->extras->deaths.clear();
     }
     return u;
@@ -147,9 +148,9 @@ public:
     pool_unit* const u = state_.fresh_unit();
     try {
       begin_unit(*state_.core(), state_, *u);
-      append_to(*u, [&](encoder& e) { maker::write_state(e, f_); });
+      if (append_to(*u, [&](encoder& e) { maker::write_state(e, f_); })) u->extras->state_fds = u->extras->fds.size();
       u->prefix = static_cast<std::uint32_t>(u->bytes.size());
-      // Items with descriptors cannot be told apart in a unit: one each.
+      // Descriptors of several items could not be told apart: who has some is the last of its unit.
       for (; u->count != most && !(at_ == end_); ++at_) {
         bool attached;
         if constexpr (Star)
@@ -177,10 +178,21 @@ public:
       }
     }
     state_.count_items(u->count);
+    read_ += u->count;
     return u;
   }
   std::uint64_t left() const noexcept override { return left_; }
   std::exception_ptr problem() const noexcept override { return problem_; }
+  std::uint64_t read() const noexcept override { return read_; }
+  bool is_exhausted() override {
+    if (!over_) try {
+        over_ = at_ == end_;
+      } catch (...) {
+        over_ = true;
+        problem_ = std::current_exception();
+      }
+    return over_;
+  }
 
 private:
   template <template <class...> class Tuple, class... A>
@@ -189,8 +201,8 @@ private:
   }
   static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
 
-  // One item behind the others. The ends of items are noted where there are several: after a death the unit is cut
-  // between what is done and what is not. True: descriptors came along.
+  // One item behind the others. The ends of items are noted where there are several: a unit may be cut between what is
+  // begun and what is not. True: descriptors came along.
   template <class... A>
   bool add(pool_unit& u, A&&... a) {
     const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
@@ -210,6 +222,7 @@ private:
   It at_;
   End end_;
   std::uint64_t left_;           // the largest number: not known
+  std::uint64_t read_ = 0;
   std::uint32_t first_end_ = 0;  // of the unit being filled
   bool over_ = false;
   std::exception_ptr problem_;

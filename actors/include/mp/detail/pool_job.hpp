@@ -82,7 +82,9 @@ private:
 /// What few units have.
 struct unit_extras {
   std::vector<std::uint32_t> ends{};      // where each item ends in the bytes, if there are several
-  std::vector<unique_fd> fds{};           // that travel along
+  std::vector<unique_fd> fds{};           // that travel along: the callable's, then the last item's
+  std::size_t state_fds = 0;              // how many are the callable's: every part of the unit needs them
+  std::int32_t seat = -1;                 // whose worker must run it; -1: any
   std::vector<mp::post_mortem> deaths{};  // of the attempts so far
   time_point not_before{};                // of the next attempt
 };
@@ -99,6 +101,7 @@ struct pool_unit {
   std::int16_t lane = -1;      // -1: in none
   std::uint16_t attempt = 0;   // how often it was started
   std::uint32_t prefix = 0;    // bytes in front of the items: deadline and key, the callable's state
+  std::uint32_t ns = 0;        // how long it will take, about, while it is in a lane
   unit_bytes bytes{};
   std::unique_ptr<unit_extras> extras{};
 
@@ -117,7 +120,13 @@ public:
   pool_job& operator=(const pool_job&) = delete;
 
   virtual void hold() noexcept = 0;
-  virtual void let_go() noexcept = 0;
+  /// Lets go; true: it was the last owner, who calls destroy() next, without the lock.
+  [[nodiscard]] virtual bool drop() noexcept = 0;
+  virtual void destroy() noexcept = 0;
+  /// Not locked: the user's destructors may run.
+  void let_go() noexcept {
+    if (drop()) destroy();
+  }
 
   /// Locked. Values of `count` items from `first` on. Throws: error{undecodable}; then none of them was taken.
   virtual void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
@@ -160,6 +169,10 @@ public:
   virtual std::uint64_t left() const noexcept = 0;
   /// What the input threw; then it has ended.
   virtual std::exception_ptr problem() const noexcept = 0;
+  /// How many were read.
+  virtual std::uint64_t read() const noexcept = 0;
+  /// Is there nothing left to read? Asks the input.
+  virtual bool is_exhausted() = 0;
   virtual ~pool_feeder() = default;
 
 protected:

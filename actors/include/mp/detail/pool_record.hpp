@@ -16,8 +16,11 @@ enum class record_is : std::uint16_t {
   unit,      // items to run
   leave,     // end in order
   values,    // from the worker: results of items, back to back
-  failed     // one item's exception
+  failed     // an item's exception, or what all that are left of a unit have in common
 };
+
+/// How many items a unit may have.
+inline constexpr std::uint32_t most_items_of_unit = 0xfff0;
 
 /// In front of what goes to a worker.
 struct task_record {
@@ -47,6 +50,7 @@ struct result_record {
   std::uint32_t first = 0, count = 0;
 
   static constexpr std::uint16_t rest_unread = 1;  ///< failed: the items behind it could not be found in the bytes
+  static constexpr std::uint16_t all_left = 2;     ///< failed: and so have all behind it, for the same reason
 };
 
 }  // namespace mp::detail

@@ -70,7 +70,7 @@ public:
   }
   bool cancel() override { return !this->is_ready() && cancel_job(*core_, *this); }
   task_id id() const noexcept override { return unit.id; }
-  std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<pool_unit&>(unit)); }
+  std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<task_state&>(*this)); }
   // On the thread that wants it, without the lock: the user's hooks may run, and may ask the pool.
   value_type take() override {
     if (this->error_) this->error_ = open_exception(std::move(this->error_));
@@ -84,7 +84,8 @@ public:
 
   // -- the job's side
   void hold() noexcept override { this->add_ref(); }
-  void let_go() noexcept override { this->drop_ref(); }
+  bool drop() noexcept override { return this->drop_ref_last(); }
+  void destroy() noexcept override { delete this; }
   void accept(std::uint64_t, std::uint32_t, std::span<const std::byte> values, std::vector<unique_fd>&& fds) override {
     if constexpr (std::is_void_v<R>)
       this->value_.emplace();
@@ -194,6 +195,34 @@ public:
   void stop_with(std::stop_token stop) {
     if (stop.stop_possible()) stop_.emplace(std::move(stop), canceller{this});
   }
+  /// The input's own error is the answer, once what was read has ended. Not locked.
+  void end_with(std::exception_ptr problem) {
+    struct {
+      map_state* self;
+      std::exception_ptr* problem;
+    } c{this, &problem};
+    with_pool_lock(
+        *core_,
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          in.self->input_problem_ = std::move(*in.problem);
+        },
+        &c);
+  }
+  /// Not all of the input was read: that is the answer, unless an item that was read has failed. Not locked.
+  void end_early(std::exception_ptr problem) {
+    struct {
+      map_state* self;
+      std::exception_ptr* problem;
+    } c{this, &problem};
+    with_pool_lock(
+        *core_,
+        [](void* p) {
+          auto& in = *static_cast<decltype(c)*>(p);
+          in.self->fail(in.self->items_, std::move(*in.problem));
+        },
+        &c);
+  }
 
   bool wait_until(time_point until) noexcept override {
     if (this->is_ready()) return true;
@@ -207,7 +236,8 @@ public:
   bool is_over() const noexcept { return sealed_ && unresolved == 0; }
 
   void hold() noexcept override { this->add_ref(); }
-  void let_go() noexcept override { this->drop_ref(); }
+  bool drop() noexcept override { return this->drop_ref_last(); }
+  void destroy() noexcept override { delete this; }
   void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
               std::vector<unique_fd>&& fds) override {
     if constexpr (!std::is_void_v<R>) {
@@ -233,6 +263,7 @@ public:
     this->publish();
   }
   typename base::value_type take() override {
+    if (input_problem_) std::rethrow_exception(std::exchange(input_problem_, nullptr));
     if (this->error_) this->error_ = open_exception(std::move(this->error_));
     if constexpr (!std::is_void_v<R>) {
       // Here, where the user's own functions may run.
@@ -269,6 +300,7 @@ private:
   // Locked.
   bool sealed_ = false;
   std::uint64_t failed_at_ = UINT64_MAX;
+  std::exception_ptr input_problem_;
   std::conditional_t<std::is_void_v<R>, std::monostate, result_store<unit_for_void<R>>> store_;
   std::vector<kept_values> kept_;
   std::optional<std::stop_callback<canceller>> stop_;

@@ -111,9 +111,8 @@ public:
   }
 
   void hold() noexcept override { refs_.fetch_add(1, std::memory_order_relaxed); }
-  void let_go() noexcept override {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-  }
+  bool drop() noexcept override { return refs_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  void destroy() noexcept override { delete this; }
   void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
               std::vector<unique_fd>&& fds) override {
     if constexpr (std::is_void_v<R>) {
@@ -279,10 +278,12 @@ public:
     };
     if (feed_until(*state_->core(), *state_, *feeder_, plan_, take, &c, until) != fed::all) return std::move(c.item);
     at_end = true;
-    if (!told_problem_ && feeder_->problem()) {
-      told_problem_ = true;
-      std::rethrow_exception(feeder_->problem());
-    }
+    if (std::exchange(told_problem_, true)) return nullptr;
+    // What is left because somebody asked for a stop is not an error of this call.
+    const bool all = feeder_->is_exhausted();
+    if (feeder_->problem()) std::rethrow_exception(feeder_->problem());
+    if (!all)
+      if (auto why = why_unfed(*state_->core(), *state_, false)) std::rethrow_exception(std::move(why));
     return nullptr;
   }
   /// The next item goes to `who`: false, and `who` stays, if it is there now or the input has ended.

@@ -61,8 +61,10 @@ class future_base : public pollable {
 public:
   void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
   void drop_ref() noexcept {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (drop_ref_last()) delete this;
   }
+  /// The same, but whoever hears that it was the last one destroys the state.
+  [[nodiscard]] bool drop_ref_last() noexcept { return refs_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 
   bool is_ready() const noexcept {
     return (word_.load(std::memory_order_acquire) & ready_bit) != 0;  // pairs with publish
