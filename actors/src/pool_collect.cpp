@@ -339,8 +339,7 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
                 if (in.dry) return false;
                 if (in.core.closed_ || in.core.broken_ || in.job.stop_asked) return true;
                 if (in.window != 0 && in.job.ahead() + in.chunk > in.window) return false;
-                return !in.core.has_queued() &&
-                       in.core.feed_room(1, 1, false, in.core.time_of(in.job, in.chunk)) != 0;
+                return !in.core.has_queued() && in.core.feed_room(1, 1, false, in.core.time_of(in.job, in.chunk)) != 0;
               },
               &w, until))
         return fed::timed_out;

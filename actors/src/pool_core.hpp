@@ -194,7 +194,8 @@ private:
   bool peek() noexcept;
   bool peek(pool_lane& lane) noexcept;
   void on_result(pool_lane& lane, incoming&& item) noexcept;
-  void on_values(pool_unit& u, std::uint32_t n, std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) noexcept;
+  void on_values(pool_unit& u, std::uint32_t n, std::span<const std::byte> bytes,
+                 std::vector<unique_fd>&& fds) noexcept;
   void items_done(pool_unit& u, std::uint32_t n, bool good) noexcept;
   void fail_item(pool_unit& u, std::uint32_t item, std::exception_ptr problem) noexcept;
   void fail_unit(pool_unit& u, std::exception_ptr problem) noexcept;
@@ -277,9 +278,9 @@ private:
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
   std::deque<dead_letter> letters_;
   verdict ends_;
-  int collectors_ = 0;         // threads that wait here
+  int collectors_ = 0;           // threads that wait here
   std::atomic<int> feeders_{0};  // calls that have input left
-  bool news_ = false;          // for other collectors
+  bool news_ = false;            // for other collectors
   bool hooks_wait_ = false;
   bool timed_ = false;  // some unit has a deadline
   std::uint64_t lanes_made_ = 0;

@@ -191,8 +191,8 @@ void pool_core::settle_draft(pool_lane& lane, pool_unit& u, std::uint32_t done) 
   const bool known = lane.peeked.unit == u.number && lane.peeked.first == first;
   if (first + (known ? lane.peeked.items : 0) != u.resolved) return;  // killed while it began anew: all is in the pipe
   const std::size_t from = known ? lane.peeked.bytes : 0;
-  const std::size_t used = std::min(used_of(page.progress.load(std::memory_order_relaxed)),
-                                    draft_bytes - sizeof(result_record));
+  const std::size_t used =
+      std::min(used_of(page.progress.load(std::memory_order_relaxed)), draft_bytes - sizeof(result_record));
   lane.tasks_done += done - u.resolved;
   on_values(u, done - u.resolved, {lane.draft + sizeof(result_record) + from, used - std::min(from, used)}, {});
 }

@@ -41,8 +41,8 @@ void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
 std::uint32_t pool_core::room(const pool_lane& lane, std::uint64_t ns) const noexcept {
   if (lane.state != pool_lane::life::running || lane.must_go || lane.kill) return 0;
   if (lane.put - lane.got >= lane_slots) return 0;
-  std::uint64_t most = std::min(more_in_flight(lane.ahead_ns, lane.in_flight == 0, ns, lane_slots),
-                                lane_slots - (lane.put - lane.got));
+  std::uint64_t most =
+      std::min(more_in_flight(lane.ahead_ns, lane.in_flight == 0, ns, lane_slots), lane_slots - (lane.put - lane.got));
   // A worker gets no more tasks than it may run. Chunks of several count when they are done: the last may exceed it.
   if (const auto limit = static_cast<std::uint64_t>(options_.max_tasks_per_worker); limit > 0) {
     const std::uint64_t taken = lane.tasks_done + lane.in_flight;
@@ -201,6 +201,8 @@ pool_unit* pool_core::cut_off(pool_lane& lane, std::uint32_t number, std::uint32
       const std::uint64_t rest = std::uint64_t{u.ns} * (count - keep) / count;
       lane.ahead_ns -= std::min(lane.ahead_ns, rest);
       u.ns -= static_cast<std::uint32_t>(rest);
+      // All that is left of it may have its answer. Before the part: its job lives as long as items have none.
+      end_if_resolved(lane, number);
       return part.release();
     }
     --outstanding_;
@@ -210,7 +212,6 @@ pool_unit* pool_core::cut_off(pool_lane& lane, std::uint32_t number, std::uint32
   return nullptr;
 }
 
-// After something was cut off: all that is left of it may have its answer.
 void pool_core::end_if_resolved(pool_lane& lane, std::uint32_t number) noexcept {
   pool_unit* const u = lane.at(number);
   if (!u || u->resolved != u->count) return;

@@ -42,7 +42,7 @@ public:
   // Set once.
   std::uint64_t serial = 0;  // of all lanes of the pool
   std::uint32_t index = 0;   // of its memory
-  std::uint32_t seat = 0;   // whose worker it is
+  std::uint32_t seat = 0;    // whose worker it is
   std::string name;
   shared_block block;
   lane_page* page = nullptr;

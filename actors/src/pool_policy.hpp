@@ -36,8 +36,7 @@ constexpr std::uint32_t more_in_flight(std::uint64_t ahead_ns, bool idle, std::u
                                        std::uint32_t slots) noexcept {
   if (ns >= long_unit_ns) return idle ? 1 : 0;
   const std::uint64_t each = std::max<std::uint64_t>(ns, 1), most = prefetch_ns + each;
-  return ahead_ns > most ? 0
-                         : static_cast<std::uint32_t>(std::min<std::uint64_t>((most - ahead_ns) / each + 1, slots));
+  return ahead_ns > most ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>((most - ahead_ns) / each + 1, slots));
 }
 
 /// How many items the next unit of a map gets. `given`: by the user, 0: measured. `item_ns`: 0 if nothing is known of the
@@ -49,8 +48,10 @@ constexpr std::uint32_t next_chunk(std::uint64_t given, std::uint64_t item_ns, s
   if (given != 0) {
     given = std::min(given, most);
     if (item_ns == 0) return static_cast<std::uint32_t>(given);
-    const std::uint64_t by_time = bundle_ns / (item_ns * given), by_share = left == UINT64_MAX ? most : left / workers / 4;
-    return static_cast<std::uint32_t>(given * std::max<std::uint64_t>(std::min({by_time, by_share / given, most / given}), 1));
+    const std::uint64_t by_time = bundle_ns / (item_ns * given),
+                        by_share = left == UINT64_MAX ? most : left / workers / 4;
+    return static_cast<std::uint32_t>(given *
+                                      std::max<std::uint64_t>(std::min({by_time, by_share / given, most / given}), 1));
   }
   if (item_ns == 0) return 1;
   const std::uint64_t by_time = std::max<std::uint64_t>(chunk_ns / item_ns, 1);

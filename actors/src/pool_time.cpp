@@ -165,7 +165,6 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
         if (pool_unit* const rest = cut_off(lane, n, lane.begun(n, u->count))) {
           late.push_back(rest);
           ++queued_;
-          end_if_resolved(lane, n);
           if (!u) continue;
         }
       const std::uint32_t begun = lane.begun(n, u->count);
@@ -173,8 +172,7 @@ void pool_core::look_at_deadlines(time_point now) noexcept {
       const auto since = time_point(std::chrono::nanoseconds(lane.page->item_since.load(std::memory_order_relaxed)));
       // The words are of this unit and of one item only if they are the same when looked at again.
       if (lane.page->unit.load(std::memory_order_relaxed) != n + 1 || lane.has_passed(n) ||
-          lane.begun(n, u->count) != begun ||
-          done_of(lane.page->progress.load(std::memory_order_acquire)) == begun)
+          lane.begun(n, u->count) != begun || done_of(lane.page->progress.load(std::memory_order_acquire)) == begun)
         continue;
       if (is_over || (d.of_attempt() && deadline_after(since, *d.of_attempt()) <= now))
         begin_kill(lane, n, begun - 1, death::deadline, now);
@@ -207,14 +205,14 @@ void pool_core::end_unit(pool_lane& lane, std::uint32_t number, const std::excep
     return;
   }
   // A worker that claims meanwhile is tried again.
-  for (std::uint32_t begun; (begun = lane.begun(number, u->count)) < u->count;) {
-    pool_unit* const rest = cut_off(lane, number, begun);
-    if (!rest && lane.begun(number, u->count) == begun) break;  // it cannot be cut
-    if (!rest) continue;
-    cancelled_ += rest->count;
-    fail_unit(*rest, problem);
+  for (std::uint32_t begun; u && (begun = lane.begun(number, u->count)) < u->count;) {
+    if (pool_unit* const rest = cut_off(lane, number, begun)) {
+      cancelled_ += rest->count;
+      fail_unit(*rest, problem);
+    } else if (lane.begun(number, u->count) == begun) {
+      break;  // it cannot be cut
+    }
   }
-  end_if_resolved(lane, number);
   if (u) begin_kill(lane, number, 0, death::cancelled, now);
 }
 

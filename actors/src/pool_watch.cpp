@@ -106,6 +106,7 @@ void explain(const std::exception_ptr& problem, std::optional<mp::failure>& fail
     code = e.code();
   } catch (const remote_error& e) {
     failure = e.failure();
+    if (const auto* one_of_ours = dynamic_cast<const error*>(&e)) code = one_of_ours->code();
   } catch (const error& e) {
     code = e.code();
   } catch (...) {

@@ -4,6 +4,7 @@
 #include "lane_layout.hpp"
 #include "mp/detail/call.hpp"
 #include "mp/detail/pool_call.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/remote_error.hpp"
 #include "mp/this_process.hpp"
 #include "worker_task.hpp"
@@ -329,6 +330,7 @@ void unit_run::end_copy() noexcept {
 }
 
 void pool_worker(worker_start start) {
+  process_hooks::show_as(this_process::name());
   ::pthread_atfork(nullptr, nullptr, worker::mark_copy);
   worker::be_original();
   // Large arguments and results come and go with every task. Fresh memory costs more than to copy them.

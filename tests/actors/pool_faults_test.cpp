@@ -258,7 +258,7 @@ TEST_CASE("pool: an input that throws at once is an error in every call, again a
       for (const std::ptrdiff_t chunk : {0, 1, 4}) {
         const mp::map_options options{.chunk = chunk};
         CHECK_THROWS_AS(p.map(same, bad, options), std::domain_error);
-        CHECK_THROWS_AS(p.map_async(same, bad, options), std::domain_error);
+        CHECK_THROWS_AS(p.map_async(same, bad, options).get(), std::domain_error);
         CHECK_THROWS_AS(p.imap(same, bad, options).get(), std::domain_error);
         CHECK_THROWS_AS(p.imap_unordered(same, bad, options).get(), std::domain_error);
       }

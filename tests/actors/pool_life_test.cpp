@@ -76,7 +76,8 @@ TEST_CASE("pool: terminate ends everything, and every future has an answer", "[p
       CHECK_ERRC(f.get(), cancelled);
     }
     CHECK_ERRC(p.submit(cube, 1), pool_closed);
-    // What was not read before is not read any more.
+    // What was not read before is not read any more, which is not taken for the input's end.
+    CHECK_ERRC(r.get(), cancelled);
     CHECK_ERRC(r.get(), closed);
   }
   CHECK_CLEAN(ledger);

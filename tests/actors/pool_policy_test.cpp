@@ -12,14 +12,29 @@
 using namespace mp::detail;
 
 TEST_CASE("pool policy: as much work waits in front of a worker as two wake-ups are worth", "[pool][policy][unit]") {
-  CHECK(units_in_flight(0, 512) == 1);  // not known: one, and look
-  CHECK(units_in_flight(100, 512) == 502);
-  CHECK(units_in_flight(10, 512) == 512);
-  CHECK(units_in_flight(10'000, 512) == 7);
-  CHECK(units_in_flight(100'000, 512) == 2);  // the next one is there when this one is done
-  CHECK(units_in_flight(4'999'999, 512) == 2);
-  CHECK(units_in_flight(5'000'000, 512) == 1);
-  CHECK(units_in_flight(UINT64_MAX, 512) == 1);
+  struct row {
+    std::uint64_t ahead_ns;
+    bool idle;
+    std::uint64_t ns;
+    std::uint32_t more;
+  };
+  for (const row& r : {row{0, true, unknown_ns, 1},      // not known: one, and look
+                       row{unknown_ns, false, 100, 0},   // behind that nothing waits
+                       row{0, true, 100, 502},           //
+                       row{25'000, false, 100, 252},     //
+                       row{50'201, false, 100, 0},       //
+                       row{0, true, 10, 512},            // more than a lane has places
+                       row{0, true, 10'000, 7},          //
+                       row{0, true, 100'000, 2},         // the next one is there when this one is done
+                       row{100'000, false, 100'000, 1},  //
+                       row{200'000, false, 100'000, 0},  //
+                       row{0, true, 4'999'999, 2},       //
+                       row{0, true, 5'000'000, 1},       //
+                       row{100, false, 5'000'000, 0},    //
+                       row{0, true, UINT64_MAX, 1}}) {
+    CAPTURE(r.ahead_ns, r.idle, r.ns);
+    CHECK(more_in_flight(r.ahead_ns, r.idle, r.ns, 512) == r.more);
+  }
 }
 
 TEST_CASE("pool policy: chunks are as long as the clock says, and small at the end", "[pool][policy][unit]") {
@@ -27,16 +42,20 @@ TEST_CASE("pool policy: chunks are as long as the clock says, and small at the e
     std::uint64_t given, item_ns, left, workers;
     std::uint32_t chunk;
   };
-  for (const row& r : {row{0, 0, 1000, 2, 1},             // nothing is known
-                       row{7, 0, 1000, 2, 7},             // the user knows
-                       row{7, 1000, 3, 2, 7},             // always
-                       row{0, 300, 1'000'000, 2, 1000},   // 300 us
-                       row{0, 300, 80, 2, 10},            // a share of what is left
-                       row{0, 300, 3, 2, 1},              //
-                       row{0, 10'000'000, 1000, 2, 1},    // long ones go alone
-                       row{0, 1, UINT64_MAX, 2, 65536},   // nobody knows how many
-                       row{0, 3000, UINT64_MAX, 2, 100},  //
-                       row{1'000'000, 0, 10, 2, 65536}}) {
+  for (const row& r : {row{0, 0, 1000, 2, 1},                         // nothing is known
+                       row{7, 0, 1000, 2, 7},                         // the user knows
+                       row{7, 2000, 3, 2, 7},                         // always
+                       row{1, 125, 1'000'000, 2, 100},                // small ones travel together: 12.5 us
+                       row{7, 125, 1'000'000, 2, 98},                 // whole chunks
+                       row{7, 125, 100, 2, 7},                        // a share of what is left
+                       row{1, 20'000, 1'000'000, 2, 1},               // long ones go alone
+                       row{0, 300, 1'000'000, 2, 1000},               // 300 us
+                       row{0, 300, 80, 2, 10},                        // a share of what is left
+                       row{0, 300, 3, 2, 1},                          //
+                       row{0, 10'000'000, 1000, 2, 1},                // long ones go alone
+                       row{0, 1, UINT64_MAX, 2, most_items_of_unit},  // nobody knows how many
+                       row{0, 3000, UINT64_MAX, 2, 100},              //
+                       row{1'000'000, 0, 10, 2, most_items_of_unit}}) {
     CAPTURE(r.given, r.item_ns, r.left, r.workers);
     CHECK(next_chunk(r.given, r.item_ns, r.left, r.workers) == r.chunk);
   }

@@ -290,8 +290,7 @@ private:
                                     auto answer = detail::future_access::make<detail::vector_of_t<Result>>(state);
                                     detail::map_watch watch(core, *state, options, total);
                                     watch.run(feeder, detail::plan_for(options, detail::worker_count(core), false));
-                                    if (!feeder.is_exhausted())
-                                      state->end_early(detail::why_unfed(core, *state, true));
+                                    if (!feeder.is_exhausted()) state->end_early(detail::why_unfed(core, *state, true));
                                     state->seal();
                                     answer.wait();
                                     if (feeder.problem()) std::rethrow_exception(feeder.problem());

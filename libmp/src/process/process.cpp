@@ -5,6 +5,7 @@
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
+#include "os/title.hpp"
 #include "process/child.hpp"
 #include "process/mailbox_link.hpp"
 #include "process/process_table.hpp"
@@ -215,6 +216,17 @@ void process_hooks::lead_own_group(process& p) {
   auto& s = p.state("process_hooks::lead_own_group");
   if (s.child) throw_error(errc::already_started, "process " + s.name + " has its group already: it was started");
   s.own_group = true;
+}
+
+void process_hooks::show_as(std::string_view what) noexcept {
+  try {
+    const auto& arguments = this_self().arguments;
+    std::string title = arguments.empty() ? std::string() : arguments.front();
+    title.erase(0, title.rfind('/') + 1);
+    os::set_title(title + ": " + std::string(what));
+  } catch (...) {
+    // No memory for a name: it keeps the one it has.
+  }
 }
 
 void process_hooks::signal(process& p, int number) { p.started_child("process_hooks::signal")->signal(number); }

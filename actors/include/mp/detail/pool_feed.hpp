@@ -221,7 +221,7 @@ private:
   const F& f_;
   It at_;
   End end_;
-  std::uint64_t left_;           // the largest number: not known
+  std::uint64_t left_;  // the largest number: not known
   std::uint64_t read_ = 0;
   std::uint32_t first_end_ = 0;  // of the unit being filled
   bool over_ = false;

@@ -70,7 +70,9 @@ public:
   }
   bool cancel() override { return !this->is_ready() && cancel_job(*core_, *this); }
   task_id id() const noexcept override { return unit.id; }
-  std::optional<progress_report> progress() const override { return progress_of(*core_, const_cast<task_state&>(*this)); }
+  std::optional<progress_report> progress() const override {
+    return progress_of(*core_, const_cast<task_state&>(*this));
+  }
   // On the thread that wants it, without the lock: the user's hooks may run, and may ask the pool.
   value_type take() override {
     if (this->error_) this->error_ = open_exception(std::move(this->error_));

@@ -10,6 +10,7 @@
 #include "mp/process.hpp"
 
 #include <optional>
+#include <string_view>
 
 namespace mp::detail {
 
@@ -21,6 +22,9 @@ struct process_hooks {
   static std::optional<mp::post_mortem> post_mortem(const process& p);
   /// Any signal, to this child only; nothing if it has ended. Throws: error{not_started}, error{closed}.
   static void signal(process& p, int number);
+  /// The calling process's command line becomes "PROGRAM: WHAT", as ps and top show it; where the kernel refuses that, it
+  /// stays. Not thread-safe: at the process's beginning.
+  static void show_as(std::string_view what) noexcept;
 };
 
 }  // namespace mp::detail
