@@ -91,7 +91,7 @@ TEST_CASE("pool: however a task ends its worker, its future says so and the pool
          {row{end::segv, mp::exit_status::signaled(SIGSEGV)}, row{end::kill, mp::exit_status::signaled(SIGKILL)},
           row{end::abort, mp::exit_status::signaled(SIGABRT)}, row{end::terminate, mp::exit_status::signaled(SIGABRT)},
           row{end::exit, mp::exit_status::exited(3)}, row{end::quick_exit, mp::exit_status::exited(4)},
-          row{end::quit, mp::exit_status::exited(0)}}) {
+          row{end::now, mp::exit_status::exited(5)}, row{end::quit, mp::exit_status::exited(0)}}) {
       CAPTURE(mp::to_string(r.status));
       auto f = p.submit(end_worker, r.how);
       REQUIRE(f.wait_for(patience));
@@ -106,8 +106,8 @@ TEST_CASE("pool: however a task ends its worker, its future says so and the pool
       CHECK(death.pid > 0);
       CHECK(p.apply(cube, 3) == 27);
     }
-    CHECK(p.stats().worker_deaths == 7);
-    CHECK(p.dead_letters().size() == 7);
+    CHECK(p.stats().worker_deaths == 8);
+    CHECK(p.dead_letters().size() == 8);
   }
   CHECK_CLEAN(ledger);
 }
@@ -164,7 +164,7 @@ TEST_CASE("pool: the table of crashes: at each place of a task's way, by each me
     }
     CHECK(p.stats().worker_deaths == 0);
     for (const place where : {place::decode_argument, place::run, place::encode_result})
-      for (const end how : {end::segv, end::kill, end::abort, end::exit, end::quick_exit}) {
+      for (const end how : {end::segv, end::kill, end::abort, end::exit, end::quick_exit, end::now}) {
         CAPTURE(static_cast<int>(where), static_cast<int>(how));
         CHECK_ERRC(p.apply(pass, trap{where, false, how}), worker_died);
       }
@@ -296,8 +296,12 @@ TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][d
 
 TEST_CASE("pool: an initializer that fails ends in one clear error", "[pool][death]") {
   const fd_ledger ledger;
-  {
-    mp::pool p({.workers = 2, .initializer = {fail_to_start}, .restart = {.intensity = 3, .back_off = {.first = 1ms}}});
+  for (const auto method : {mp::start_method::forkserver, mp::start_method::spawn}) {
+    CAPTURE(static_cast<int>(method));
+    mp::pool p({.workers = 2,
+                .initializer = {fail_to_start},
+                .start_method = method,
+                .restart = {.intensity = 3, .back_off = {.first = 1ms}}});
     auto f = p.submit(cube, 1);
     REQUIRE(f.wait_for(patience));
     CHECK_ERRC(f.get(), pool_broken);

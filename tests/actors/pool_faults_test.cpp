@@ -213,22 +213,6 @@ TEST_CASE("pool: what was answered before its worker died is delivered, what was
   CHECK_CLEAN(ledger);
 }
 
-TEST_CASE("pool: a long backlog is done by workers that are replaced again and again, also while it closes",
-          "[pool][faults]") {
-  const fd_ledger ledger;
-  for (const std::ptrdiff_t most : {1, 2, 3, 4, 5}) {
-    CAPTURE(most);
-    mp::pool p({.workers = 1, .max_tasks_per_worker = most});
-    std::vector<mp::future<int>> all;
-    for (int i = 0; i < 200; ++i) all.push_back(p.submit(same, i));
-    p.close();
-    CHECK(p.join_for(long_patience));
-    for (int i = 0; i < 200; ++i) CHECK(all[static_cast<std::size_t>(i)].get() == i);
-    CHECK(p.stats().worker_deaths == 0);
-  }
-  CHECK_CLEAN(ledger);
-}
-
 TEST_CASE("pool: an empty input gives an empty answer from every call", "[pool][faults]") {
   const fd_ledger ledger;
   {

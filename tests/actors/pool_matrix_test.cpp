@@ -208,3 +208,43 @@ TEST_CASE("pool matrix: what goes off on the caller's side is the caller's own, 
   }
   CHECK_CLEAN(ledger);
 }
+
+TEST_CASE("pool matrix: ended with arguments on their way that fail to encode or decode, it does not hang",
+          "[pool][matrix]") {
+  const fd_ledger ledger;
+  enum class way { close, terminate, drain, drop };
+  for (const way how : {way::close, way::terminate, way::drain, way::drop})
+    for (const deed what : {deed::throws, deed::is_killed}) {
+      CAPTURE(static_cast<int>(how), static_cast<int>(what));
+      std::vector<mp::future<mine>> bad, back;
+      std::vector<mp::future<int>> good;
+      {
+        mp::pool p({.workers = 2, .restart = {.intensity = 1000, .back_off = {.first = 1ms}}});
+        for (int i = 0; i < 10; ++i) {
+          CHECK_THROWS_AS(p.submit(carry, mine(place::encode_argument, deed::throws)), std::range_error);
+          good.push_back(p.submit(cube, i));
+          bad.push_back(p.submit(carry, mine(place::decode_argument, what)));
+          back.push_back(p.submit(carry, mine(place::decode_result, deed::throws)));
+        }
+        if (how == way::close || how == way::drain) {
+          if (how == way::drain) static_cast<void>(p.drain(patience));
+          p.close();
+        }
+        if (how == way::terminate) p.terminate();
+        if (how != way::drop) CHECK(p.join_for(patience));
+      }
+      const bool all_ran = how == way::close || how == way::drain;
+      const auto expected = what == deed::throws ? mp::errc::undecodable : mp::errc::worker_died;
+      for (std::size_t i = 0; i < 10; ++i) {
+        REQUIRE(bad[i].ready());
+        const auto problem = errc_of([&] { return bad[i].get(); });
+        CHECK((problem == expected || (!all_ran && problem == mp::errc::cancelled)));
+        REQUIRE(back[i].ready());
+        const auto late = errc_of([&] { return back[i].get(); });
+        CHECK((late == mp::errc::undecodable || (!all_ran && late == mp::errc::cancelled)));
+        REQUIRE(good[i].ready());
+        if (all_ran) CHECK(good[i].get() == static_cast<int>(i * i * i));
+      }
+    }
+  CHECK_CLEAN(ledger);
+}

@@ -1,5 +1,5 @@
 // What a pool holds of the system, and what the system does to it: descriptors that tasks brought along, memory that
-// the kernel's OOM killer takes back.
+// its limits or the kernel's OOM killer refuse, and what a dead worker had used of it.
 
 #include "mp/init.hpp"
 #include "mp/process.hpp"
@@ -8,10 +8,14 @@
 #include "pool_tasks.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <algorithm>
 #include <fstream>
 #include <memory>
+#include <mutex>
+#include <new>
 #include <ostream>
 #include <utility>
 
@@ -32,6 +36,32 @@ int eat(std::size_t most) {
     for (std::size_t at = 0; at < block; at += 4096) static_cast<volatile char*>(eaten.back().get())[at] = 1;
   }
   return static_cast<int>(eaten.size());
+}
+
+/// Asks for address space until there is none; touches nothing.
+int grow(int) {
+  std::vector<std::unique_ptr<char[]>> all;
+  for (;;) all.emplace_back(new char[std::size_t{64} << 20]);
+}
+void grow_first() { grow(0); }
+void throw_first() { throw std::bad_alloc(); }
+
+std::chrono::nanoseconds used(timeval rusage::*kind) {
+  rusage u{};
+  ::getrusage(RUSAGE_SELF, &u);
+  return std::chrono::seconds((u.*kind).tv_sec) + std::chrono::microseconds((u.*kind).tv_usec);
+}
+constexpr std::chrono::nanoseconds each = 30ms;
+constexpr std::size_t large = std::size_t{96} << 20;
+/// Uses so much of both kinds of processor time, by its own account, and so much memory. Number 1 dies of it.
+int burn(int number) {
+  const auto memory = std::make_unique<char[]>(large);
+  for (std::size_t at = 0; at < large; at += 4096) static_cast<volatile char*>(memory.get())[at] = 1;
+  while (used(&rusage::ru_utime) < each)
+    for (int i = 0; i < 100000; ++i) asm volatile("");
+  while (used(&rusage::ru_stime) < each) continue;  // it is a system call by itself
+  if (number == 1) end_by(end::kill);
+  return number;
 }
 
 /// A control group below our own whose processes have so much memory together. Needs to be root, and a kernel that lets
@@ -104,6 +134,108 @@ TEST_CASE("pool: the descriptors of a task's arguments are closed when it is don
     for (const auto& f : done) REQUIRE(f.wait_for(patience));
     CHECK(eventually([&] { return count() == before; }));
     for (auto& f : done) CHECK(f.get() == 1);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: limits.memory: what a task cannot have is an ordinary exception, and costs no worker",
+          "[pool][faults]") {
+  if (address_sanitizer || thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const fd_ledger ledger;
+  for (const auto method : {mp::start_method::forkserver, mp::start_method::spawn}) {
+    CAPTURE(static_cast<int>(method));
+    mp::pool p({.workers = 1, .start_method = method, .limits = {.memory = std::size_t{2} << 30}});
+    const pid_t worker = p.apply(who, 0);
+    for (int again = 0; again < 3; ++again) {
+      CHECK_THROWS_AS(p.apply(grow, 0), std::bad_alloc);
+      std::size_t failed = 0;
+      for (auto& o : p.outcomes([](int x) { return x % 2 == 0 ? x : grow(x); }, numbers(6), {.chunk = 3})) {
+        if (o) continue;
+        ++failed;
+        REQUIRE(o.failure());
+        CHECK(o.failure()->type_name == "std::bad_alloc");
+        CHECK(o.code() == mp::errc::task_threw);
+      }
+      CHECK(failed == 3);
+    }
+    CHECK(p.apply(who, 0) == worker);
+    CHECK(p.stats().worker_deaths == 0);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: limits.memory: a worker that ends for want of memory says so, one without the limit does not",
+          "[pool][faults]") {
+  if (address_sanitizer || thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const fd_ledger ledger;
+  for (const auto method : {mp::start_method::forkserver, mp::start_method::spawn})
+    for (const bool limited : {true, false}) {
+      CAPTURE(static_cast<int>(method), limited);
+      std::mutex mutex;
+      std::vector<mp::post_mortem> all;
+      {
+        mp::pool p({.workers = 1,
+                    .initializer = limited ? mp::task(grow_first) : mp::task(throw_first),
+                    .start_method = method,
+                    .restart = {.intensity = 2, .back_off = {.first = 1ms}},
+                    .on_worker_exit =
+                        [&](const mp::worker_exit& e) {
+                          const std::lock_guard lock(mutex);
+                          all.push_back(e.post_mortem);
+                        },
+                    .limits = {.memory = limited ? std::optional(std::size_t{2} << 30) : std::nullopt}});
+        auto f = p.submit(cube, 1);
+        REQUIRE(f.wait_for(patience));
+        CHECK_ERRC(f.get(), pool_broken);
+        CHECK_THAT(what_of([&] { p.apply(cube, 1); }), contains("std::bad_alloc"));
+      }
+      REQUIRE(all.size() >= 3);
+      for (const auto& death : all) {
+        CHECK(death.why == (limited ? mp::death::memory_limit : mp::death::exited));
+        CHECK(death.status == mp::exit_status::exited(1));
+        CHECK(death.failure.type_name == "std::bad_alloc");
+      }
+    }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a post-mortem holds the times and the memory that the dead worker had used", "[pool][faults]") {
+  const fd_ledger ledger;
+  const auto began = std::chrono::steady_clock::now();
+  for (const auto method : {mp::start_method::forkserver, mp::start_method::spawn}) {
+    CAPTURE(static_cast<int>(method));
+    std::mutex mutex;
+    std::vector<mp::post_mortem> told;
+    {
+      mp::pool p({.workers = 1, .start_method = method, .on_worker_exit = [&](const mp::worker_exit& e) {
+                    const std::lock_guard lock(mutex);
+                    told.push_back(e.post_mortem);
+                  }});
+      const auto plausible = [&](const mp::post_mortem& m) {
+        const auto since = std::chrono::steady_clock::now() - began;
+        CHECK(m.user_time >= each);
+        CHECK(m.system_time >= each);
+        CHECK(m.user_time + m.system_time <= 2 * since);  // a task and the worker's own threads
+        CHECK(m.peak_memory >= large);
+        CHECK(m.peak_memory < 50 * large);
+      };
+      plausible(death_in([&] { return p.apply(burn, 1); }));
+      for (auto& o : p.outcomes(burn, numbers(2), {.chunk = 1})) {
+        if (o) continue;
+        REQUIRE(o.post_mortem());
+        plausible(*o.post_mortem());
+      }
+      // One that did nothing has used next to nothing.
+      const auto idle = death_in([&] { return p.apply(end_worker, end::kill); });
+      CHECK(idle.peak_memory > 0);
+      // A child that is spawned begins with its parent's peak, by the kernel's account; a sanitizer with its own.
+      if (method == mp::start_method::forkserver && !address_sanitizer && !thread_sanitizer)
+        CHECK(idle.peak_memory < large);
+    }
+    REQUIRE(told.size() == 4);  // three that died, and one that left
+    CHECK(told[0].peak_memory >= large);
+    CHECK(told[1].peak_memory >= large);
+    CHECK(told[3].peak_memory > 0);
   }
   CHECK_CLEAN(ledger);
 }

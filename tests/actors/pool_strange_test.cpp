@@ -3,12 +3,14 @@
 
 #include "mp/process.hpp"
 #include "pool_tasks.hpp"
+#include "support/child.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <atomic>
+#include <csetjmp>
 #include <iostream>
 #include <stdexcept>
 #include <thread>
@@ -37,6 +39,11 @@ std::pair<int, int> count_calls(int x) {
   int status = 0;
   ::waitpid(copy, &status, 0);
   return {calls.load(), WIFEXITED(status) ? WEXITSTATUS(status) : -1};
+}
+int jump_within(int x) {
+  std::jmp_buf here;
+  if (const int came = setjmp(here)) return came;
+  std::longjmp(here, x);
 }
 int end_thread(int) { ::pthread_exit(nullptr); }
 int close_everything(int x) {
@@ -160,6 +167,31 @@ TEST_CASE("pool: a task that ends its thread ends its worker", "[pool][faults]")
     REQUIRE(f.wait_for(patience));
     CHECK_ERRC(f.get(), worker_died);
     CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a task may jump within itself; a jump that leaves it ends its worker at most", "[pool][faults]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    CHECK(p.map(jump_within, {1, 2, 3}) == std::vector{1, 2, 3});
+    CHECK(p.stats().worker_deaths == 0);
+    for (int again = 0; again < 3; ++again) {
+      auto f = p.submit({.deadline = 2s}, end_worker, end::jump);
+      const auto id = f.id();
+      REQUIRE(f.wait_for(patience));
+      const auto death = death_in([&] { return f.get(); });
+      CHECK(death.status.is_signaled());
+      CHECK(death.task == id);
+      CHECK(p.apply(cube, 3) == 27);
+    }
+  }
+  // To main, which still stands below everything in a worker, and returns: that ends it as any other main's return.
+  for (const char* method : {"forkserver", "spawn"}) {
+    const auto jumper = run_program({program_path("pool_jumper"), method});
+    CAPTURE(method, jumper.out, jumper.err);
+    CHECK(jumper.code == 0);
   }
   CHECK_CLEAN(ledger);
 }

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include <chrono>
+#include <csetjmp>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -44,16 +45,19 @@ inline int until_stopped(std::stop_token stop, int x) {
   return x;
 }
 
-enum class end { segv, kill, abort, exit, quick_exit, terminate, quit };
+enum class end { segv, kill, abort, exit, quick_exit, now, terminate, quit, jump };
+inline std::jmp_buf never_set;  // no place to go
 [[noreturn]] inline void end_by(end how) {
   switch (how) {
     case end::segv: ::raise(SIGSEGV); break;
     case end::kill: ::raise(SIGKILL); break;
     case end::abort: std::abort();
     case end::exit: std::exit(3);
-    case end::quick_exit: ::_exit(4);
+    case end::quick_exit: std::quick_exit(4);
+    case end::now: ::_exit(5);
     case end::terminate: std::terminate();
     case end::quit: mp::this_process::exit(0);
+    case end::jump: std::longjmp(never_set, 1);
   }
   for (;;) ::pause();
 }

@@ -63,6 +63,10 @@ namespace {
 
 const mp::exception_hook<curious> hook;
 
+int throws_after(mp::queue<int> q, int x) {
+  q.get();
+  throw std::out_of_range("no " + std::to_string(x));
+}
 int reports_and_waits(int x) {
   mp::this_task::progress(1, 2);
   return until_stopped(mp::this_task::stop_token(), x);
@@ -137,6 +141,35 @@ TEST_CASE("pool: an awaited result that is given up takes nothing, one whose ran
     wait_until_running(p);
     { const auto gone = std::move(results); }
     CHECK_THROWS_AS(last.get(), mp::error);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a future's limit passes while its task runs, and its answer or its error comes later",
+          "[pool][wait]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    for (int round = 0; round < 5; ++round) {
+      mp::queue<int> for_value, for_error;
+      auto value = p.submit(first_of, for_value, 7);
+      auto error = p.submit(throws_after, for_error, 7);
+      auto queued = p.map_async(cube, numbers(10));  // behind both
+      wait_until_running(p, 2);
+      CHECK_FALSE(value.wait_for(1ms));
+      CHECK_FALSE(value.get_for(1ms));
+      CHECK_FALSE(value.get_until(std::chrono::steady_clock::now() + 1ms));
+      CHECK_FALSE(error.wait_for(0ms));
+      CHECK_FALSE(error.get_for(1ms));
+      CHECK_FALSE(queued.get_for(1ms));
+      CHECK(value.valid());
+      for_value.put(0);
+      CHECK(value.get_for(patience) == 7);
+      for_error.put(0);
+      CHECK_THROWS_AS(error.get_for(patience), std::out_of_range);
+      CHECK(queued.get_for(patience).value_or(std::vector<int>{}).size() == 10);
+    }
+    CHECK(p.stats().worker_deaths == 0);
   }
   CHECK_CLEAN(ledger);
 }

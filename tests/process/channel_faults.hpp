@@ -10,6 +10,7 @@
 #include "mp/wait.hpp"
 #include "support/catch.hpp"
 #include "support/fd_ledger.hpp"
+#include "support/figures.hpp"
 #include "support/patience.hpp"
 
 #include <signal.h>
@@ -18,19 +19,13 @@
 #include <boost/asio/use_future.hpp>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace mp_test {
-
-inline bool long_form() { return std::getenv("MP_TEST_LONG") != nullptr; }
-inline int rounds(int in_short, int in_long) { return long_form() ? in_long : in_short; }
 
 /// What this process holds, the library's I/O thread included: it is brought up before, for it stays for good.
 inline fd_ledger holdings_now() {
@@ -106,21 +101,6 @@ inline std::size_t available_memory() {
     if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) << 10;
   return 0;
 }
-
-/// Of nanoseconds, as a person reads them.
-inline std::string spread(std::vector<std::int64_t> ns) {
-  if (ns.empty()) return "no samples";
-  std::sort(ns.begin(), ns.end());
-  const auto at = [&](double share) {
-    const auto i = static_cast<std::size_t>(share * static_cast<double>(ns.size() - 1) + 0.5);
-    return static_cast<double>(ns[i]) / 1e6;
-  };
-  std::ostringstream out;
-  out.precision(3);
-  out << "p50 " << at(0.5) << " ms, p99 " << at(0.99) << " ms, most " << at(1) << " ms (" << ns.size() << " samples)";
-  return out.str();
-}
-inline void figure(const std::string& text) { std::cout << "figure: " << text << std::endl; }
 
 }  // namespace mp_test
 

@@ -2,6 +2,7 @@
 
 #include "mp/future.hpp"
 
+#include "future_rig.hpp"
 #include "support/catch.hpp"
 #include "support/patience.hpp"
 
@@ -12,33 +13,15 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include <atomic>
 #include <future>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
 namespace asio = boost::asio;
-using mp::detail::future_access;
-using mp::detail::promise;
-using mp_test::patience;
+using namespace mp_test;
 using namespace std::chrono_literals;
-
-namespace {
-
-template <class R>
-mp::future<R> future_of(const promise<R>& p) {
-  return future_access::make<R>(p.state());
-}
-std::exception_ptr problem(const char* text) { return std::make_exception_ptr(std::runtime_error(text)); }
-
-class cancellable final : public mp::detail::future_state<int> {
-public:
-  bool cancel() override {
-    return set_error(std::make_exception_ptr(mp::error(mp::errc::cancelled, "stopped on request")));
-  }
-};
-
-}  // namespace
 
 TEST_CASE("future: the answer is taken once", "[future][unit]") {
   promise<int> p;
@@ -77,6 +60,37 @@ TEST_CASE("future: whoever waits is woken by the answer", "[future][unit]") {
     CHECK(f.get() == "here");
     answers.join();
   }
+}
+
+TEST_CASE("future: a wait whose limit passes gives nothing, and the answer or the error can be taken later",
+          "[future][unit]") {
+  promise<int> p, failing;
+  promise<void> done;
+  auto value = future_of(p), error = future_of(failing);
+  auto nothing = future_of(done);
+  for (const mp::duration limit : {mp::duration(-1s), mp::duration(0ms), mp::duration(2ms)}) {
+    CHECK_FALSE(value.wait_for(limit));
+    CHECK_FALSE(value.get_for(limit));
+    CHECK_FALSE(error.wait_for(limit));
+    CHECK_FALSE(error.get_for(limit));
+    CHECK_FALSE(nothing.get_for(limit));
+  }
+  CHECK_FALSE(value.wait_until(std::chrono::steady_clock::now() + 2ms));
+  CHECK_FALSE(value.get_until(std::chrono::steady_clock::now() + 2ms));
+  CHECK(value.valid());
+  CHECK_FALSE(value.ready());
+
+  std::thread answers([&] {
+    p.set_value(7);
+    failing.set_error(problem("late"));
+    done.set_value();
+  });
+  CHECK(value.wait_for(patience));
+  CHECK(value.get_for(patience) == 7);
+  CHECK(error.wait_for(patience));
+  CHECK_THROWS_WITH(error.get_for(patience), "late");
+  CHECK(nothing.get_for(patience));
+  answers.join();
 }
 
 TEST_CASE("future: an answer that never comes is an error, not a wait for ever", "[future][unit]") {
@@ -181,56 +195,58 @@ TEST_CASE("future: cancelling reaches the work, also through a continuation or a
   CHECK_THROWS_AS(std::rethrow_exception(hearing.get()), mp::error);
 }
 
-TEST_CASE("when_all: all values, or the first error by position once all have ended", "[future][unit]") {
-  promise<int> a;
-  promise<void> b;
-  promise<std::string> c;
-  auto all = mp::when_all(future_of(a), future_of(b), future_of(c));
-  c.set_value("x");
-  b.set_value();
-  CHECK_FALSE(all.ready());
-  a.set_value(1);
-  CHECK(all.get() == std::tuple{1, std::monostate{}, std::string("x")});
+TEST_CASE("future: a continuation or a handler that comes after the answer gets the answer, the error or the end",
+          "[future][unit]") {
+  const auto successful = [] {
+    promise<int> p;
+    p.set_value(5);
+    return future_of(p);
+  };
+  const auto failed = [] {
+    promise<int> p;
+    p.set_error(problem("before"));
+    return future_of(p);
+  };
+  const auto stopped = [] {
+    auto f = future_access::make<int>(mp::detail::make_state<cancellable>());
+    f.cancel();
+    return f;
+  };
+  std::atomic<int> ran{0};
+  const auto counts = [&ran](int v) { return ++ran, v + 1; };
+  CHECK(successful().then(counts).get() == 6);
+  CHECK(ran == 1);
+  CHECK_THROWS_WITH(failed().then(counts).get(), "before");
+  CHECK_ERRC(stopped().then(counts).get(), cancelled);
+  CHECK(ran == 1);  // errors pass it by
+  asio::io_context context;
+  auto elsewhere = successful().then(context.get_executor(), counts);
+  CHECK_FALSE(elsewhere.ready());  // never from within then
+  context.run();
+  CHECK(elsewhere.get() == 6);
 
-  std::vector<promise<int>> many(3);
-  std::vector<mp::future<int>> futures;
-  for (auto& p : many) futures.push_back(future_of(p));
-  auto vector = mp::when_all(std::move(futures));
-  many[2].set_error(problem("third"));
-  many[1].set_error(problem("second"));
-  CHECK_FALSE(vector.ready());
-  many[0].set_value(0);
-  CHECK_THROWS_WITH(vector.get(), "second");
-  CHECK(mp::when_all(std::vector<mp::future<int>>{}).get().empty());
-  CHECK_ERRC(mp::when_all(mp::future<int>(), future_of(promise<int>())), closed);
+  CHECK(successful().async_get(asio::use_future).get() == 5);
+  CHECK_THROWS_WITH(failed().async_get(asio::use_future).get(), "before");
+  CHECK_ERRC(stopped().async_get(asio::use_future).get(), cancelled);
 }
 
-TEST_CASE("when_any: the futures come back with the one that is ready", "[future][unit]") {
-  std::vector<promise<int>> many(3);
-  std::vector<mp::future<int>> futures;
-  for (auto& p : many) futures.push_back(future_of(p));
-  auto any = mp::when_any(std::move(futures));
-  CHECK_FALSE(any.ready());
-  many[1].set_value(11);
-  auto result = any.get();
-  CHECK(result.index == 1);
-  CHECK(result.futures.at(1).get() == 11);
-  CHECK_FALSE(result.futures.at(0).ready());
-  many[0].set_value(10);
-  CHECK(result.futures.at(0).get() == 10);
-  CHECK_ERRC(mp::when_any(std::vector<mp::future<int>>{}), invalid_argument);
-}
-
-TEST_CASE("as_completed: futures come in the order in which they end", "[future][unit]") {
-  std::vector<promise<int>> many(3);
-  std::vector<mp::future<int>> futures;
-  for (auto& p : many) futures.push_back(future_of(p));
-  many[2].set_value(2);
-  std::vector<int> order;
-  for (auto& f : mp::as_completed(futures)) {
-    order.push_back(f.get());
-    if (order.size() == 1) many[0].set_value(0);
-    if (order.size() == 2) many[1].set_value(1);
+TEST_CASE("future: a callback that throws harms no other callback, also when it comes after the answer",
+          "[future][unit]") {
+  for (const bool answered_before : {true, false}) {
+    CAPTURE(answered_before);
+    promise<int> a, b, c;
+    const auto answer = [&] {
+      a.set_value(1);
+      b.set_value(2);
+      c.set_value(3);
+    };
+    if (answered_before) answer();
+    auto thrown = future_of(a).then([](int) -> int { throw std::out_of_range("in the continuation"); });
+    future_of(b).async_get([](std::exception_ptr, int) { throw std::range_error("in a test's bare callback"); });
+    auto next = future_of(c).async_get(asio::use_future);
+    if (!answered_before) answer();
+    CHECK_THROWS_AS(thrown.get(), std::out_of_range);
+    REQUIRE(next.wait_for(patience) == std::future_status::ready);
+    CHECK(next.get() == 3);
   }
-  CHECK(order == std::vector{2, 0, 1});
 }
