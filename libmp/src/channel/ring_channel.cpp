@@ -9,8 +9,10 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 
 namespace mp::ring {
 namespace {
@@ -114,6 +116,12 @@ ring_channel::ring_channel(ring_fds fds, role first)
     release(shared().get_lock);
   }
   take_fds(std::move(fds));
+  try {
+    claim_end(first);
+  } catch (...) {
+    presence_.leave();
+    throw;
+  }
   raise_role(first);
 }
 
@@ -152,6 +160,36 @@ void ring_channel::raise_role(role r) {
     presence_.hold(get_presence, true);
     shared().reader_left.store(0, std::memory_order_relaxed);
   }
+}
+
+void ring_channel::claim_end(role r) {
+  if (!is_pipe()) return;
+  std::atomic<u32>& word = may_put(r) ? shared().writer : shared().reader;
+  identity holder = word.load(std::memory_order_acquire);
+  do {
+    const bool is_free = holder == 0 || holder == on_its_way;
+    if (!is_free && (holder == presence_.self() || !presence_.is_dead(holder))) refuse_end(r, holder);
+  } while (!word.compare_exchange_weak(holder, presence_.self(), std::memory_order_acq_rel, std::memory_order_acquire));
+  // It may have been killed between two stores to what is only derived. No lock: a pipe's log is its one writer's.
+  if (may_put(r) && holder != 0 && holder != on_its_way) writer_.rebuild();
+}
+
+void ring_channel::refuse_end(role r, identity holder) const {
+  std::string who = "this process";
+  if (holder != presence_.self() && slot_of(holder) < max_participants) {
+    const participant& other = memory_.slot(slot_of(holder));
+    who = "process " + std::to_string(other.pid) + " (" + std::string(other.name, ::strnlen(other.name, 16)) + ")";
+  }
+  detail::throw_error(errc::wrong_process,
+                      std::string("the ") + (may_put(r) ? "sending" : "receiving") + " end of a pipe arrived, but " +
+                          who + " has it: an end has one user at a time. What a task holds it hands to every process " +
+                          "that is made of it; share a queue's sender or receiver between several");
+}
+
+// Ours, or already another's: it was sent on.
+void ring_channel::give_up_end(side s) noexcept {
+  identity mine = presence_.self();
+  (s == side::put ? shared().writer : shared().reader).compare_exchange_strong(mine, 0, std::memory_order_acq_rel);
 }
 
 void ring_channel::add_role(role r) {
@@ -195,6 +233,7 @@ void ring_channel::mark_left(side s) noexcept {
 // Nobody in this process can put any more.
 void ring_channel::end_putting() noexcept {
   control& c = shared();
+  if (is_pipe()) give_up_end(side::put);
   presence_.hold(put_presence, false);
   c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.getters);
@@ -212,6 +251,7 @@ void ring_channel::end_getting() noexcept {
     wake_all(c.joiners);
     wake_all(c.getters);  // redeliver: a get may end now that nothing is in our hand
   }
+  if (is_pipe()) give_up_end(side::get);
   presence_.hold(get_presence, false);
   c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.putters);
@@ -279,10 +319,12 @@ void ring_channel::export_handle(detail::encoder& e, role r) {
   };
   if (may_put(r)) twin(put_socket_);
   if (may_get(r)) twin(get_socket_);
+  if (is_pipe()) (may_put(r) ? shared().writer : shared().reader).store(on_its_way, std::memory_order_release);
 }
 
 void ring_channel::adopt(ring_fds fds, role r) {
   const std::lock_guard lock(roles_mutex_);
+  claim_end(r);
   take_fds(std::move(fds));
   raise_role(r);  // before the one that travelled goes with fds.memory
 }
@@ -322,6 +364,9 @@ detail::imported_handle import_ring_handle(detail::decoder& d, std::uint64_t exp
   if (channel) {
     channel->adopt(std::move(fds), r);
   } else {
+    // Whoever sent it may have kept the description that it travelled with, or given it to others, too (a task does):
+    // what is ours alone must go with us alone. That one holds the role until ours does, so that nobody sees a gap.
+    const unique_fd travelled = std::exchange(fds.memory, os::reopen(fds.memory.get()));
     channel = std::make_shared<ring_channel>(std::move(fds), r);
     known = channel;
   }

@@ -197,6 +197,10 @@ private:
   bool is_ours() const noexcept { return fork_generation_ == os::fork_generation(); }
   void take_fds(ring_fds&& fds);
   void raise_role(role r);
+  /// The end of a pipe has one user: this process, from now on. Throws error{wrong_process}.
+  void claim_end(role r);
+  void give_up_end(side s) noexcept;
+  [[noreturn]] void refuse_end(role r, identity holder) const;
   void mark_left(side s) noexcept;
   void end_putting() noexcept;
   void end_getting() noexcept;
