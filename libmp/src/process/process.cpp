@@ -20,13 +20,14 @@ namespace detail {
 // A failed start leaves it as made.
 class process_state {
 public:
-  process_state(process_options o, encoded c) : options(std::move(o)), call(std::move(c)) {}
+  process_state(process_options o, encoded c)
+      : options(std::move(o)), call(waiting_call{std::move(c.bytes), std::move(c.fds)}) {}
 
   const process_options options;
   std::string name;             // set by the first start, if the options have none
-  std::optional<encoded> call;  // until started
+  std::optional<waiting_call> call;  // until started
   std::shared_ptr<detail::child> child;
-  std::array<unique_fd, 3> streams;
+  std::array<os::guarded_fd, 3> streams;
   bool own_group = false;
   const std::uint64_t made_in = os::fork_generation();
 };
@@ -184,15 +185,15 @@ int process::sentinel() const { return started_child("process::sentinel")->pidfd
 
 unique_fd process::take_in() {
   started_child("process::take_in");
-  return std::move(state_->streams[0]);
+  return state_->streams[0].release();
 }
 unique_fd process::take_out() {
   started_child("process::take_out");
-  return std::move(state_->streams[1]);
+  return state_->streams[1].release();
 }
 unique_fd process::take_err() {
   started_child("process::take_err");
-  return std::move(state_->streams[2]);
+  return state_->streams[2].release();
 }
 
 mp::address process::address() const {
