@@ -2,6 +2,8 @@
 
 #include "process_support.hpp"
 
+#include "mp/queue.hpp"
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/use_future.hpp>
@@ -262,6 +264,26 @@ TEST_CASE("process: many threads may start children at once", "[process]") {
   }
   CHECK(right == 30);
   CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("process: start on the library's own thread throws would_deadlock, and may be tried elsewhere", "[process]") {
+  const auto method = any_method();
+  mp::process p({.start_method = method}, do_nothing);
+  mp::queue<int> q;
+  std::promise<std::string> said;
+  q.async_get([&](mp::error_code, int) {
+    try {
+      p.start();
+      said.set_value("it started");
+    } catch (const mp::error& e) {
+      said.set_value(e.code() == mp::errc::would_deadlock ? "would_deadlock" : e.what());
+    }
+  });
+  q.put(1);
+  auto answer = said.get_future();
+  REQUIRE(answer.wait_for(patience) == std::future_status::ready);
+  CHECK(answer.get() == "would_deadlock");
+  CHECK(p.start().join().success());
 }
 
 TEST_CASE("process: a handle that fork copied refuses every use with wrong_process", "[process]") {

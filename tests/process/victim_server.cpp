@@ -153,4 +153,21 @@ int kill_waiting_child() {
   return good == 40 ? 0 : 4;
 }
 
+// One thread starts the fork server, whose preload function hangs; another has less time.
+int preload_beside() {
+  std::atomic<bool> first_over{false};
+  std::jthread first([&] {
+    try {
+      mp::process({.start_timeout = std::chrono::seconds(20)}, nothing).start();
+    } catch (const mp::error&) {
+    }
+    first_over = true;
+  });
+  // It is there, though it has not said hello.
+  while (child_named("process_victim", ::getpid()) == 0) std::this_thread::yield();
+  say_error([] { mp::process({.start_timeout = std::chrono::milliseconds(100)}, nothing).start(); });
+  std::cout.flush();
+  ::_exit(first_over ? 1 : 0);
+}
+
 }  // namespace victim

@@ -71,8 +71,8 @@ public:
   ///
   /// Waits:    for the child's hello, at most start_timeout.
   /// Throws:   error{start_failed}, error{already_started}, error{not_initialised}, error{fork_unsafe},
-  ///           error{version_mismatch}, error{out_of_resources}, error{invalid_argument} (options). No child is left
-  ///           behind, and start may be tried again.
+  ///           error{version_mismatch}, error{out_of_resources}, error{invalid_argument} (options), error{would_deadlock}
+  ///           on the I/O thread. No child is left behind, and start may be tried again.
   /// Cost:     one fork in the fork server; bench/.
   process& start() &;
   process start() && { return std::move(start()); }

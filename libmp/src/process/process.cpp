@@ -112,6 +112,7 @@ process& process::start() & {
   auto& s = state("process::start");
   if (s.child)
     detail::throw_error(errc::already_started, "process::start: " + s.name + " was started before; make a new process");
+  detail::check_may_wait("process::start");
   detail::check_initialised();
   detail::reap_some();
   if (s.name.empty()) s.name = s.options.name.empty() ? detail::this_self().next_child_name() : s.options.name;
