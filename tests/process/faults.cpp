@@ -161,8 +161,9 @@ TEST_CASE("start: a preload function runs once before children, and its failure 
   CHECK_THAT(victim({"preload"}, {{"VICTIM_PRELOAD", "hang"}}).out, contains("it said nothing in time"));
 }
 
-TEST_CASE("start: start_timeout holds while the fork server that another thread starts is still in its preload function",
-          "[process][faults]") {
+TEST_CASE(
+    "start: start_timeout holds while the fork server that another thread starts is still in its preload function",
+    "[process][faults]") {
   const auto result = victim({"preload-beside"}, {{"VICTIM_PRELOAD", "hang"}});
   INFO(result.out << result.err);
   CHECK(result.code == 0);

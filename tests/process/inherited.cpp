@@ -42,7 +42,8 @@ TEST_CASE("process: what a kept task holds is not inherited by a child that is f
   const fd_ledger ledger;
   {
     mp::queue<int> q;
-    std::optional<mp::task> kept(std::in_place, [](mp::sender<int>) {}, q.sender());
+    std::optional<mp::task> kept(
+        std::in_place, [](mp::sender<int>) {}, q.sender());
     mp::process reader(
         {.start_method = method}, [](mp::receiver<int> in) { return in.get_for(long_patience); }, q.receiver());
     q.close();

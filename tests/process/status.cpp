@@ -69,9 +69,7 @@ void end_by(way w) {
     case way::own_throw: throw 42;
     case way::overflow: recurse(1); break;
     case way::thread_exit: ::pthread_exit(nullptr);
-    case way::thread_cancel:
-      ::pthread_cancel(::pthread_self());
-      ::pthread_testcancel();
+    case way::thread_cancel: ::pthread_cancel(::pthread_self()); ::pthread_testcancel();
   }
   wait_for_ever();
 }

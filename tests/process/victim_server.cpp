@@ -18,6 +18,7 @@
 namespace victim {
 namespace {
 
+// Any name, if none is wanted.
 pid_t child_named(const std::string& wanted, pid_t parent) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename();
@@ -26,7 +27,8 @@ pid_t child_named(const std::string& wanted, pid_t parent) {
     std::string text;
     std::getline(stat, text);
     const auto open = text.find('('), close = text.rfind(')');
-    if (close == std::string::npos || text.substr(open + 1, close - open - 1) != wanted) continue;
+    if (close == std::string::npos) continue;
+    if (!wanted.empty() && text.substr(open + 1, close - open - 1) != wanted) continue;
     if (std::atoi(text.c_str() + close + 4) == parent) return std::atoi(name.c_str());
   }
   return 0;
@@ -164,7 +166,7 @@ int preload_beside() {
     first_over = true;
   });
   // It is there, though it has not said hello.
-  while (child_named("process_victim", ::getpid()) == 0) std::this_thread::yield();
+  while (child_named("", ::getpid()) == 0) std::this_thread::yield();
   say_error([] { mp::process({.start_timeout = std::chrono::milliseconds(100)}, nothing).start(); });
   std::cout.flush();
   ::_exit(first_over ? 1 : 0);

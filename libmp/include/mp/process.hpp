@@ -45,7 +45,9 @@ concept process_function =
 }  // namespace detail
 
 /// A child process. Letting go of a running one (destructor, assignment) never waits, kills or throws: the library
-/// reaps it, and at our orderly exit it is joined, or terminated if it is a daemon.
+/// reaps it, and at our orderly exit it is joined, or terminated if it is a daemon. One that was made by fork is reaped
+/// by the I/O thread if there is one, which is not started for this (the next fork would be refused), else by the next
+/// start or active_children().
 ///
 /// Threads:  thread-safe but for start, take_*, close, move and destruction.   Processes: process-bound.
 class process {

@@ -9,8 +9,7 @@
 
 namespace mp::detail {
 
-waiting_fds::waiting_fds(std::vector<unique_fd> fds) noexcept
-    : fds_(std::move(fds)), made_in_(os::fork_generation()) {
+waiting_fds::waiting_fds(std::vector<unique_fd> fds) noexcept : fds_(std::move(fds)), made_in_(os::fork_generation()) {
   for (const unique_fd& fd : fds_) os::close_on_fork(fd.get());
 }
 

@@ -115,7 +115,7 @@ started_child start_by_fork(attempt& a, bool threads_allowed) {
     }
     throw_system_error(errc::out_of_resources, "no descriptor for a new child", problem);
   }
-  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
+  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon, a.plan.takes_stop, true},
                                    std::move(pidfd), std::move(ours), nullptr);
   if (!a.options.environment.empty()) a.message.environment = changed(read_environment(), a.options);
   send_task(a, *c, false);

@@ -25,8 +25,8 @@ struct start_plan {
   const process_options* options = nullptr;
   std::string name;
   const waiting_call* call = nullptr;  // kept by the caller, so that start can be tried again
-  bool takes_stop = false;        // its function asks for a stop token
-  bool own_group = false;         // leads a process group of its own and ignores SIGINT: pool workers
+  bool takes_stop = false;             // its function asks for a stop token
+  bool own_group = false;              // leads a process group of its own and ignores SIGINT: pool workers
 };
 
 struct started_child {
