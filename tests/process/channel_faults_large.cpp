@@ -3,6 +3,7 @@
 
 #include "channel_faults.hpp"
 
+#include <malloc.h>
 #include <atomic>
 #include <cstddef>
 #include <numeric>
@@ -62,6 +63,15 @@ void echo(mp::duplex_end<int, int> end) {
 }
 
 void put_one_large(std::uint64_t seed, std::size_t bytes, mp::sender<words> out) { out.put(make_words(seed, bytes)); }
+
+void receive_handles(int count, mp::receiver<mp::sender<int>> in, mp::sender<note> notes) {
+  std::size_t before = 0;
+  for (int i = 0; i < count; ++i) {
+    if (i == count / 5) before = ::mallinfo2().uordblks;
+    in.get().put(i);
+  }
+  notes.put({0, "grew", static_cast<std::int64_t>(::mallinfo2().uordblks) - static_cast<std::int64_t>(before)});
+}
 
 }  // namespace
 
@@ -184,6 +194,25 @@ TEST_CASE("pipe: a message of gigabytes arrives bit by bit, and delays nobody el
     figure(std::string("row 45, ") + name_of(over) + ": " + std::to_string(bytes >> 20) + " MiB at " +
            std::to_string(static_cast<double>(bytes) / static_cast<double>(took)) + " GB/s with their making; ping " +
            spread(quiet) + ", beside it " + spread(beside));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("handles: a process that only receives them keeps no memory of those that are gone", "[queue][faults]") {
+  const fd_ledger ledger = holdings_now();
+  {
+    constexpr int count = 1000;
+    mp::queue<mp::sender<int>> handles;
+    mp::queue<note> notes;
+    mp::process receiving = mp::process{receive_handles, count, handles.receiver(), notes.sender()}.start();
+    for (int i = 0; i < count; ++i) {
+      mp::queue<int> q;
+      handles.put(q.sender());
+      REQUIRE(q.get_for(patience) == i);
+    }
+    REQUIRE_NOTE(grew, notes);
+    CHECK(grew.number < 64 * 1024);
+    CHECK(receiving.join().success());
   }
   CHECK_CLEAN(ledger);
 }

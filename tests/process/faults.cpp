@@ -161,6 +161,16 @@ TEST_CASE("start: a preload function runs once before children, and its failure 
   CHECK_THAT(victim({"preload"}, {{"VICTIM_PRELOAD", "hang"}}).out, contains("it said nothing in time"));
 }
 
+TEST_CASE(
+    "start: start_timeout holds while the fork server that another thread starts is still in its preload function",
+    "[process][faults]") {
+  const auto result = victim({"preload-beside"}, {{"VICTIM_PRELOAD", "hang"}});
+  INFO(result.out << result.err);
+  CHECK(result.code == 0);
+  CHECK_THAT(result.out, contains("the child process never came | "));
+  CHECK_THAT(result.out, contains("another thread"));
+}
+
 TEST_CASE("start: a fork server with threads is not used, and that is said once", "[process][faults]") {
   const auto result = victim({"preload"}, {{"VICTIM_PRELOAD", "thread"}});
   CHECK_THAT(result.out, contains("exited with code"));

@@ -2,6 +2,8 @@
 
 #include "process_support.hpp"
 
+#include "mp/queue.hpp"
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/use_future.hpp>
@@ -10,7 +12,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <array>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <future>
 #include <iostream>
@@ -197,6 +201,46 @@ TEST_CASE("process: letting go of a running child does not end it, and the libra
   CHECK_CLEAN(ledger);
 }
 
+TEST_CASE("process: a child that was let go is no zombie when it has ended, though nothing more is asked or started",
+          "[process]") {
+  const auto method = any_method();
+  const fd_ledger ledger;
+  {
+    pid_t pid;
+    mp::unique_fd in;
+    {
+      mp::process p({.start_method = method, .in = mp::stdio::pipe()}, [] {
+        char byte;
+        static_cast<void>(!::read(0, &byte, 1));
+      });
+      in = p.start().take_in();
+      pid = p.pid();
+    }
+    CHECK(::kill(pid, 0) == 0);
+    in.reset();
+    CHECK(eventually([pid] { return ::kill(pid, 0) != 0; }));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("process: several threads that ask an unnamed process for its name are told the same", "[process]") {
+  for (int round = 0; round < 200; ++round) {
+    mp::process p(do_nothing);
+    std::array<std::string, 4> told;
+    std::barrier together(std::ssize(told));
+    {
+      std::vector<std::jthread> asking;
+      for (auto& name : told)
+        asking.emplace_back([&] {
+          together.arrive_and_wait();
+          name = p.name();
+        });
+    }
+    const std::string now = p.name();
+    for (const auto& name : told) REQUIRE(name == now);
+  }
+}
+
 TEST_CASE("process: request_stop trips the token of a child that asked for one", "[process]") {
   const auto method = any_method();
   mp::process p({.start_method = method, .out = mp::stdio::pipe()}, write_after_stop);
@@ -262,6 +306,26 @@ TEST_CASE("process: many threads may start children at once", "[process]") {
   }
   CHECK(right == 30);
   CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("process: start on the library's own thread throws would_deadlock, and may be tried elsewhere", "[process]") {
+  const auto method = any_method();
+  mp::process p({.start_method = method}, do_nothing);
+  mp::queue<int> q;
+  std::promise<std::string> said;
+  q.async_get([&](mp::error_code, int) {
+    try {
+      p.start();
+      said.set_value("it started");
+    } catch (const mp::error& e) {
+      said.set_value(e.code() == mp::errc::would_deadlock ? "would_deadlock" : e.what());
+    }
+  });
+  q.put(1);
+  auto answer = said.get_future();
+  REQUIRE(answer.wait_for(patience) == std::future_status::ready);
+  CHECK(answer.get() == "would_deadlock");
+  CHECK(p.start().join().success());
 }
 
 TEST_CASE("process: a handle that fork copied refuses every use with wrong_process", "[process]") {

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -37,7 +38,9 @@ enum class way {
   sigfpe,
   null_write,
   own_throw,
-  overflow
+  overflow,
+  thread_exit,
+  thread_cancel
 };
 
 [[gnu::noinline]] int recurse(int depth) {
@@ -64,7 +67,9 @@ void end_by(way w) {
     case way::sigfpe: ::raise(SIGFPE); break;
     case way::null_write: *static_cast<volatile int*>(nullptr) = 1; break;
     case way::own_throw: throw 42;
-    case way::overflow: recurse(1);
+    case way::overflow: recurse(1); break;
+    case way::thread_exit: ::pthread_exit(nullptr);
+    case way::thread_cancel: ::pthread_cancel(::pthread_self()); ::pthread_testcancel();
   }
   wait_for_ever();
 }
@@ -87,7 +92,9 @@ const std::vector<expectation> table{{way::ret, mp::exit_status::exited(0)},
                                      {way::sigfpe, mp::exit_status::signaled(SIGFPE)},
                                      {way::null_write, mp::exit_status::signaled(SIGSEGV)},
                                      {way::own_throw, mp::exit_status::exited(1)},
-                                     {way::overflow, mp::exit_status::signaled(SIGSEGV)}};
+                                     {way::overflow, mp::exit_status::signaled(SIGSEGV)},
+                                     {way::thread_exit, mp::exit_status::exited(0)},
+                                     {way::thread_cancel, mp::exit_status::exited(0)}};
 
 struct unreaped {
   struct sigaction before {};
@@ -127,6 +134,21 @@ TEST_CASE("process: every way to end is told exactly, under every start method",
     CHECK(status.signal() == expected.signal());
   }
   CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("process: pthread_exit in the function unwinds it, and the process ends in order with code 0",
+          "[process][faults]") {
+  const auto method = any_method();
+  const auto child = run_and_read({.start_method = method}, [] {
+    struct speaks {
+      ~speaks() { std::cout << "unwound, "; }
+    } const on_the_stack;
+    mp::at_exit([] { std::cout << "hook"; });
+    std::thread([] { wait_for_ever(); }).detach();
+    ::pthread_exit(nullptr);
+  });
+  CHECK(child.out == "unwound, hook");
+  CHECK(child.status == mp::exit_status::exited(0));
 }
 
 TEST_CASE("process: a child that is stopped has not ended, and a kill ends it all the same", "[process][faults]") {

@@ -255,6 +255,7 @@ int main(int argc, char** argv) {
   if (what == "kill-server-often") return kill_server_often();
   if (what == "stop-server") return stop_server();
   if (what == "kill-waiting-child") return kill_waiting_child();
+  if (what == "preload-beside") return preload_beside();
   if (what == "robbed") return robbed();
   if (what == "replaced") return replaced(argv[2], argv[3]);
   if (what == "hammer") return hammer(method == mp::start_method::spawn ? 20 : 60);

@@ -29,5 +29,6 @@ int kill_server(int signal);
 int kill_server_often();
 int stop_server();
 int kill_waiting_child();
+int preload_beside();
 
 }  // namespace victim

@@ -99,6 +99,15 @@ TEST_CASE("queue: put_many puts a range in order and gives the number", "[queue]
   CHECK(q.get_many(100) == std::vector<std::string>{"a", "b", "c", "d", "0", "1"});
 }
 
+TEST_CASE("queue: put_many gives the number when the codec of a later item throws, and its error for the first",
+          "[queue][unit]") {
+  mp::queue<picky> q(local());
+  CHECK(q.put_many(std::vector<picky>{{1}, {2}, {666}, {3}}) == 2);
+  CHECK(q.size() == 2);
+  CHECK_THROWS_AS(q.put_many(std::vector<picky>{{666}, {3}}), std::runtime_error);
+  CHECK(q.size() == 2);
+}
+
 TEST_CASE("queue: put_many throws only when it has put nothing", "[queue][unit]") {
   mp::queue<picky> q(local());
   CHECK(q.put_many(std::vector<picky>{{1}, {2}}) == 2);

@@ -45,7 +45,9 @@ concept process_function =
 }  // namespace detail
 
 /// A child process. Letting go of a running one (destructor, assignment) never waits, kills or throws: the library
-/// reaps it, and at our orderly exit it is joined, or terminated if it is a daemon.
+/// reaps it, and at our orderly exit it is joined, or terminated if it is a daemon. One that was made by fork is reaped
+/// by the I/O thread if there is one, which is not started for this (the next fork would be refused), else by the next
+/// start or active_children().
 ///
 /// Threads:  thread-safe but for start, take_*, close, move and destruction.   Processes: process-bound.
 class process {
@@ -71,8 +73,8 @@ public:
   ///
   /// Waits:    for the child's hello, at most start_timeout.
   /// Throws:   error{start_failed}, error{already_started}, error{not_initialised}, error{fork_unsafe},
-  ///           error{version_mismatch}, error{out_of_resources}, error{invalid_argument} (options). No child is left
-  ///           behind, and start may be tried again.
+  ///           error{version_mismatch}, error{out_of_resources}, error{invalid_argument} (options), error{would_deadlock}
+  ///           on the I/O thread. No child is left behind, and start may be tried again.
   /// Cost:     one fork in the fork server; bench/.
   process& start() &;
   process start() && { return std::move(start()); }

@@ -147,6 +147,8 @@ void io_thread_ref::post(std::unique_ptr<posted_call> call) const {
 
 bool on_io_thread() noexcept { return is_io_thread; }
 
+bool has_io_thread() noexcept { return current.load(std::memory_order_acquire) != nullptr; }
+
 bool has_io_thread_ended() noexcept { return state.load(std::memory_order_relaxed) == life::stopped; }
 
 void check_may_wait(const char* what) {

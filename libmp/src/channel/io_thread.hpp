@@ -20,6 +20,9 @@ namespace mp::detail {
 /// The context that the I/O thread runs; started on first use. Throws as io_thread_ref().
 asio::io_context& io_context();
 
+/// Does it run? Nothing is started.
+bool has_io_thread() noexcept;
+
 /// What receives an exception that leaves a bare callback; empty: one line on stderr.
 void set_on_unhandled(std::function<void(std::exception_ptr)>);
 /// Gives an exception to that receiver. What the receiver throws is dropped.

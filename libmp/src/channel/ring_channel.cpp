@@ -1,16 +1,12 @@
 // Making, attaching, letting go. Must keep presence true: what the kernel's locks say is who may still put or get.
+// Handles on their way are in ring_travel.cpp.
 
 #include "channel/ring_channel.hpp"
 
-#include "mp/detail/decoder.hpp"
-#include "mp/detail/encoder.hpp"
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <map>
-#include <string>
+#include <utility>
 
 namespace mp::ring {
 namespace {
@@ -25,32 +21,6 @@ bool register_barrier_once() noexcept {
   return have;
 }
 
-/// Every channel of this process by its memory's identity. A forked child starts with a new one.
-struct registry {
-  std::mutex mutex;
-  std::map<os::file_id, std::weak_ptr<ring_channel>> channels;
-
-  u64 made_in = os::fork_generation();
-
-  static registry& get() {
-    // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
-    static std::atomic<registry*> instance{nullptr};
-    registry* seen = instance.load(std::memory_order_acquire);
-    if (!seen || seen->made_in != os::fork_generation()) {
-      // Two threads may come here at once: one registry wins, both use it.
-      auto fresh = std::make_unique<registry>();
-      if (instance.compare_exchange_strong(seen, fresh.get(), std::memory_order_acq_rel)) seen = fresh.release();
-    }
-    return *seen;
-  }
-};
-
-void check_socket(const unique_fd& fd) {
-  struct stat info {};
-  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISSOCK(info.st_mode))
-    detail::throw_error(errc::bad_frame, "a handle of a channel arrived without its socket");
-}
-
 }  // namespace
 
 u64 next_channel_serial() noexcept;
@@ -63,6 +33,7 @@ ring_channel::ring_channel(const detail::channel_options& options)
       reader_(memory_),
       hands_(memory_, presence_),
       bodies_(memory_, presence_, [this](u64 sequence) { return hands_.holds(sequence); }),
+      id_(os::identify(memory_.fd())),
       fork_generation_(os::fork_generation()),
       serial_(next_channel_serial()),
       fast_(&memory_.head()) {
@@ -95,6 +66,7 @@ ring_channel::ring_channel(ring_fds fds, role first)
       reader_(memory_),
       hands_(memory_, presence_),
       bodies_(memory_, presence_, [this](u64 sequence) { return hands_.holds(sequence); }),
+      id_(os::identify(memory_.fd())),
       fork_generation_(os::fork_generation()),
       serial_(next_channel_serial()),
       fast_(&memory_.head()) {
@@ -114,12 +86,19 @@ ring_channel::ring_channel(ring_fds fds, role first)
     release(shared().get_lock);
   }
   take_fds(std::move(fds));
+  try {
+    claim_end(first);
+  } catch (...) {
+    presence_.leave();
+    throw;
+  }
   raise_role(first);
 }
 
 ring_channel::~ring_channel() {
   if (!is_ours()) return;
   presence_.leave();
+  forget_channel(id_);
 }
 
 void ring_channel::check_process() const {
@@ -195,6 +174,7 @@ void ring_channel::mark_left(side s) noexcept {
 // Nobody in this process can put any more.
 void ring_channel::end_putting() noexcept {
   control& c = shared();
+  if (is_pipe()) give_up_end(side::put);
   presence_.hold(put_presence, false);
   c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.getters);
@@ -212,6 +192,7 @@ void ring_channel::end_getting() noexcept {
     wake_all(c.joiners);
     wake_all(c.getters);  // redeliver: a get may end now that nothing is in our hand
   }
+  if (is_pipe()) give_up_end(side::get);
   presence_.hold(get_presence, false);
   c.departures.fetch_add(1, std::memory_order_seq_cst);
   wake_all(c.putters);
@@ -254,89 +235,6 @@ void ring_channel::set_maxsize(std::size_t items) {
   shared().maxsize.store(items, std::memory_order_relaxed);
   options_.maxsize = items;
   wake_all(shared().putters);
-}
-
-// -- travelling
-// -----------------------------------------------------------------------------------------------------------
-
-void ring_channel::export_handle(detail::encoder& e, role r) {
-  check_process();
-  e.number(static_cast<std::uint8_t>(transport::ring));
-  e.number(static_cast<std::uint8_t>(r));
-  e.number(static_cast<std::uint8_t>(options_.kind));
-  e.number(options_.type_hash);
-  if (!e.attaching()) return;
-  // Its own open file description: the handle counts while it is on its way, and is gone with the message it is in.
-  unique_fd copy = os::reopen(memory_.fd());
-  if (may_put(r)) os::lock_shared(copy.get(), put_presence);
-  if (may_get(r)) os::lock_shared(copy.get(), get_presence);
-  shared().shared.store(1, std::memory_order_relaxed);
-  e.attach(std::move(copy));
-  const auto twin = [&](const os::guarded_fd& fd) {
-    unique_fd other(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!other) detail::throw_system_error(errc::out_of_resources, "cannot duplicate the socket of a channel", errno);
-    e.attach(std::move(other));
-  };
-  if (may_put(r)) twin(put_socket_);
-  if (may_get(r)) twin(get_socket_);
-}
-
-void ring_channel::adopt(ring_fds fds, role r) {
-  const std::lock_guard lock(roles_mutex_);
-  take_fds(std::move(fds));
-  raise_role(r);  // before the one that travelled goes with fds.memory
-}
-
-std::shared_ptr<detail::channel> make_ring_channel(const detail::channel_options& options) {
-  auto channel = std::make_shared<ring_channel>(options);
-  registry& all = registry::get();
-  const std::lock_guard lock(all.mutex);
-  std::erase_if(all.channels, [](const auto& entry) { return entry.second.expired(); });
-  all.channels[os::identify(channel->memory_fd())] = channel;
-  return channel;
-}
-
-detail::imported_handle import_ring_handle(detail::decoder& d, std::uint64_t expected_type) {
-  std::uint8_t raw_role = 0, kind = 0;
-  std::uint64_t type = 0;
-  d.raw(&raw_role, 1);
-  d.raw(&kind, 1);
-  d.raw(&type, sizeof type);
-  if (raw_role > static_cast<std::uint8_t>(role::whole_get) ||
-      kind > static_cast<std::uint8_t>(detail::channel_kind::pipe))
-    detail::throw_error(errc::bad_frame, "a handle arrived with role " + std::to_string(raw_role) +
-                                             " of a channel of kind " + std::to_string(kind));
-  const role r{raw_role};
-  ring_fds fds;
-  fds.memory = d.take_attachment();
-  if (may_put(r)) check_socket(fds.put_socket = d.take_attachment());
-  if (may_get(r)) check_socket(fds.get_socket = d.take_attachment());
-  if (expected_type != 0 && type != expected_type)
-    detail::throw_error(errc::type_mismatch, "a handle arrived whose channel carries another type of item");
-  os::check_memfd(fds.memory.get(), file_bytes);
-  const os::file_id id = os::identify(fds.memory.get());
-  registry& all = registry::get();
-  const std::lock_guard lock(all.mutex);
-  std::weak_ptr<ring_channel>& known = all.channels[id];
-  std::shared_ptr<ring_channel> channel = known.lock();
-  if (channel) {
-    channel->adopt(std::move(fds), r);
-  } else {
-    channel = std::make_shared<ring_channel>(std::move(fds), r);
-    known = channel;
-  }
-  return {std::move(channel), r};
-}
-
-void leave_ring_channels() noexcept {
-  registry& all = registry::get();
-  std::vector<std::shared_ptr<ring_channel>> living;
-  {
-    const std::lock_guard lock(all.mutex);
-    for (auto& [id, weak] : all.channels)
-      if (auto channel = weak.lock()) living.push_back(std::move(channel));
-  }
-  for (const auto& channel : living) channel->leave_at_exit();
 }
 
 }  // namespace mp::ring

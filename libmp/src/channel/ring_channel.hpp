@@ -75,6 +75,7 @@ public:
   /// At an orderly end of the process: whoever waits for us learns that we left.
   void leave_at_exit() noexcept;
   int memory_fd() const noexcept { return memory_.fd(); }
+  const os::file_id& id() const noexcept { return id_; }
   /// The cell of a thread that ended.
   void release_cell(u32 cell) noexcept;
 
@@ -158,6 +159,7 @@ private:
   hands hands_;
   bodies bodies_;
   os::guarded_fd put_socket_, get_socket_;  // the ends of whoever puts and of whoever gets
+  const os::file_id id_;
   u64 fork_generation_;
   u64 serial_;     // of this object in this process; names it in thread-local tables
   control* fast_;  // = &memory_.head()
@@ -197,6 +199,10 @@ private:
   bool is_ours() const noexcept { return fork_generation_ == os::fork_generation(); }
   void take_fds(ring_fds&& fds);
   void raise_role(role r);
+  /// The end of a pipe has one user: this process, from now on. Throws error{wrong_process}.
+  void claim_end(role r);
+  void give_up_end(side s) noexcept;
+  [[noreturn]] void refuse_end(role r, identity holder) const;
   void mark_left(side s) noexcept;
   void end_putting() noexcept;
   void end_getting() noexcept;
@@ -207,6 +213,8 @@ private:
 
 std::shared_ptr<detail::channel> make_ring_channel(const detail::channel_options&);
 detail::imported_handle import_ring_handle(detail::decoder&, std::uint64_t expected_type);
+/// The channel with this memory is gone from this process.
+void forget_channel(const os::file_id&) noexcept;
 /// Every channel of this process tells its peers that we leave in order. For the end of a process.
 void leave_ring_channels() noexcept;
 

@@ -162,6 +162,9 @@ struct control {
   std::atomic<u32> holder_changes;            // a mailbox whose holders change: how often they did
   std::atomic<u32> poisoned;                  // somebody found bytes that no participant of ours writes
   std::atomic<u32> participants_used;         // slots below were in use at some time
+  // A pipe's ends: the identity of the process that took the end out of a message, on_its_way, or 0 (where it was made,
+  // or closed). A second user of one end is refused.
+  std::atomic<u32> writer, reader;
   // the put side
   alignas(128) std::atomic<position> tail;
   std::atomic<u32> put_cpu;  // where the last put ran: spinning for a peer on our own processor is senseless

@@ -19,6 +19,8 @@ constexpr identity make_identity(u32 epoch, u32 slot) noexcept {
 }
 /// An identity that no process ever has: whoever asks learns that its owner is dead.
 inline constexpr identity nobody_alive = slot_mask;
+/// Stands for the holder of a pipe's end that is in a message: whoever takes it out first has it.
+inline constexpr identity on_its_way = slot_mask - 1;
 constexpr u32 slot_of(identity id) noexcept { return (id & slot_mask) - 1; }
 
 class presence {

@@ -57,6 +57,7 @@ public:
     }
     return *this;
   }
+  guarded_fd& operator=(unique_fd fd) noexcept { return *this = guarded_fd(std::move(fd)); }
   ~guarded_fd() { reset(); }
 
   int get() const noexcept { return fd_.get(); }

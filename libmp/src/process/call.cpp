@@ -65,6 +65,7 @@ void write_call(encoder& e, const bound_call& call) {
 }  // namespace
 
 encoded serialise_call(const bound_call& call) {
+  call.fds.check_process("a task that holds handles");
   encoded message = encode_with([&call](encoder& e) { write_call(e, call); });
   message.fds.reserve(call.fds.size());
   for (const unique_fd& fd : call.fds) message.fds.push_back(duplicate(fd));
@@ -91,7 +92,7 @@ std::unique_ptr<bound_call> parse_call(std::span<const std::byte> bytes, std::ve
 
 void run_call(bound_call& call, std::stop_token stop, result_sink* result) {
   const auto run = reinterpret_cast<thunk>(resolve(call.target));
-  decoder arguments(call.arguments, std::move(call.fds));
+  decoder arguments(call.arguments, call.fds.release());
   invocation in{arguments, std::move(stop), result};
   run(in);
 }

@@ -33,6 +33,7 @@ struct child_identity {
   std::string name;
   bool daemon = false;
   bool takes_stop = false;  // its function asks for a stop token
+  bool forked = false;      // from us, by fork()
 };
 
 class child {
@@ -43,6 +44,8 @@ public:
 
   const child_identity& who() const noexcept { return who_; }
   int pidfd() const noexcept { return pidfd_.get(); }
+  /// Somebody else reaps it.
+  bool has_server() const noexcept { return zygote_ != nullptr; }
   std::uint64_t made_in() const noexcept { return made_in_; }
 
   /// How it ended; nullopt if it has not by `until` (time_point::min(): just look).

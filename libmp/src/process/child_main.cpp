@@ -27,6 +27,7 @@
 #include "process/symbols.hpp"
 #include "process/zygote_link.hpp"
 
+#include <cxxabi.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -102,6 +103,10 @@ int run_function(std::span<const std::byte> bytes, std::vector<unique_fd> fds) {
     if (call->wants_stop_token) stop = this_process::stop_token();
     os::traced(trace, [&] { run_call(*call, std::move(stop)); });
     return 0;
+  } catch (const abi::__forced_unwind&) {
+    // pthread_exit, or a cancellation: no exception, nothing can be asked of it, and who holds it up is aborted. The
+    // stack below is not ours to unwind, it may be the parent's: so the process ends here, as after a return.
+    end_process(0);
   } catch (...) {
     mp::failure failure = describe_exception(std::current_exception());
     failure.backtrace = name_addresses(trace.frames());

@@ -13,6 +13,7 @@
 #include "process/starter.hpp"
 
 #include <csignal>
+#include <mutex>
 
 namespace mp {
 namespace detail {
@@ -21,15 +22,24 @@ namespace detail {
 // A failed start leaves it as made.
 class process_state {
 public:
-  process_state(process_options o, encoded c) : options(std::move(o)), call(std::move(c)) {}
+  process_state(process_options o, encoded c)
+      : options(std::move(o)), call(waiting_call{std::move(c.bytes), std::move(c.fds)}) {}
 
   const process_options options;
-  std::string name;             // set by the first start, if the options have none
-  std::optional<encoded> call;  // until started
+  // Set by whoever asks first, if the options have none.
+  const std::string& name() {
+    std::call_once(named_, [this] { name_ = options.name.empty() ? this_self().next_child_name() : options.name; });
+    return name_;
+  }
+  std::optional<waiting_call> call;  // until started
   std::shared_ptr<detail::child> child;
-  std::array<unique_fd, 3> streams;
+  std::array<os::guarded_fd, 3> streams;
   bool own_group = false;
   const std::uint64_t made_in = os::fork_generation();
+
+private:
+  std::once_flag named_;
+  std::string name_;
 };
 
 namespace {
@@ -58,6 +68,39 @@ private:
   const std::shared_ptr<child> child_;
 };
 
+// Nobody asks for it any more: its end is only noticed, so that it does not stay a zombie.
+class reap_operation final : public async_operation {
+public:
+  explicit reap_operation(std::shared_ptr<child> c) : child_(std::move(c)) {}
+  bool try_finish() noexcept override {
+    try {
+      if (!child_->wait(time_point::min())) return false;
+      remove_child(child_.get());
+    } catch (...) {
+      // No memory to look: the next start will.
+    }
+    return true;
+  }
+  int prepare() noexcept override { return child_->pidfd(); }
+  void abort(const error_code&) noexcept override {}
+
+private:
+  const std::shared_ptr<child> child_;
+};
+
+// The fork server reaps its children itself. Ours are reaped by the I/O thread; but a child made by fork() is no reason
+// to start that, because the next fork would be refused while it runs: then the next start reaps.
+void let_go(std::shared_ptr<child> c) noexcept {
+  let_go_of_child(c.get());
+  try {
+    if (c->has_server() || (c->who().forked && !has_io_thread())) return;
+    if (c->wait(time_point::min())) return remove_child(c.get());
+    start_operation(std::make_shared<reap_operation>(std::move(c)));
+  } catch (...) {
+    // No thread, or the process is ending: the next start reaps, or the end does.
+  }
+}
+
 }  // namespace
 
 void async_join(const std::shared_ptr<child>& c, completion_ptr<void(error_code, mp::exit_status)> done,
@@ -84,7 +127,7 @@ process& process::operator=(process&& other) noexcept {
 }
 
 process::~process() {
-  if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go_of_child(state_->child.get());
+  if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go(std::move(state_->child));
 }
 
 process::process(process_options options, detail::encoded call, tag)
@@ -111,14 +154,15 @@ std::shared_ptr<detail::child> process::started_child(const char* what) const {
 process& process::start() & {
   auto& s = state("process::start");
   if (s.child)
-    detail::throw_error(errc::already_started, "process::start: " + s.name + " was started before; make a new process");
+    detail::throw_error(errc::already_started,
+                        "process::start: " + s.name() + " was started before; make a new process");
+  detail::check_may_wait("process::start");
   detail::check_initialised();
   detail::reap_some();
-  if (s.name.empty()) s.name = s.options.name.empty() ? detail::this_self().next_child_name() : s.options.name;
 
   detail::start_plan plan;
   plan.options = &s.options;
-  plan.name = s.name;
+  plan.name = s.name();
   plan.call = &*s.call;
   plan.own_group = s.own_group;
   plan.takes_stop = detail::wants_stop_token(s.call->bytes);
@@ -173,11 +217,7 @@ bool process::is_alive() const {
 
 pid_t process::pid() const { return started_child("process::pid")->who().pid; }
 
-const std::string& process::name() const {
-  auto& s = state("process::name");
-  if (s.name.empty()) s.name = s.options.name.empty() ? detail::this_self().next_child_name() : s.options.name;
-  return s.name;
-}
+const std::string& process::name() const { return state("process::name").name(); }
 
 bool process::daemon() const { return state("process::daemon").options.daemon || detail::this_self().daemon; }
 
@@ -185,15 +225,15 @@ int process::sentinel() const { return started_child("process::sentinel")->pidfd
 
 unique_fd process::take_in() {
   started_child("process::take_in");
-  return std::move(state_->streams[0]);
+  return state_->streams[0].release();
 }
 unique_fd process::take_out() {
   started_child("process::take_out");
-  return std::move(state_->streams[1]);
+  return state_->streams[1].release();
 }
 unique_fd process::take_err() {
   started_child("process::take_err");
-  return std::move(state_->streams[2]);
+  return state_->streams[2].release();
 }
 
 mp::address process::address() const {
@@ -205,7 +245,7 @@ void process::close() {
   auto& s = state("process::close");
   if (s.child && !s.child->wait(time_point::min()))
     detail::throw_error(errc::still_running,
-                        "process::close: " + s.name + " (pid " + std::to_string(s.child->who().pid) + ") still runs");
+                        "process::close: " + s.name() + " (pid " + std::to_string(s.child->who().pid) + ") still runs");
   if (s.child) detail::remove_child(s.child.get());
   state_.reset();
 }
@@ -214,7 +254,7 @@ namespace detail {
 
 void process_hooks::lead_own_group(process& p) {
   auto& s = p.state("process_hooks::lead_own_group");
-  if (s.child) throw_error(errc::already_started, "process " + s.name + " has its group already: it was started");
+  if (s.child) throw_error(errc::already_started, "process " + s.name() + " has its group already: it was started");
   s.own_group = true;
 }
 

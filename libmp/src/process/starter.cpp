@@ -99,10 +99,9 @@ started_child start_by_fork(attempt& a, bool threads_allowed) {
   std::clog.flush();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    // The parent's stack is never unwound here, so what it holds open is closed by hand: the child gets its own.
+    // The parent's stack is never unwound here, so what it holds open is closed by hand. Its streams and what its call
+    // holds are closed by the fork guard already: the child gets its own.
     ours.reset();
-    a.streams = {};
-    for (const unique_fd& fd : a.plan.call->fds) ::close(fd.get());
     enter_forked_child(theirs.release(), lifeline.get());
   }
   if (pid < 0) throw_system_error(errc::start_failed, "cannot fork", errno);
@@ -116,7 +115,7 @@ started_child start_by_fork(attempt& a, bool threads_allowed) {
     }
     throw_system_error(errc::out_of_resources, "no descriptor for a new child", problem);
   }
-  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon, a.plan.takes_stop},
+  auto c = std::make_shared<child>(child_identity{pid, a.plan.name, a.message.daemon, a.plan.takes_stop, true},
                                    std::move(pidfd), std::move(ours), nullptr);
   if (!a.options.environment.empty()) a.message.environment = changed(read_environment(), a.options);
   send_task(a, *c, false);

@@ -15,17 +15,23 @@
 
 namespace mp::detail {
 
+/// What a process that is not started holds.
+struct waiting_call {
+  std::vector<std::byte> bytes;
+  waiting_fds fds;
+};
+
 struct start_plan {
   const process_options* options = nullptr;
   std::string name;
-  const encoded* call = nullptr;  // kept by the caller, so that start can be tried again
-  bool takes_stop = false;        // its function asks for a stop token
-  bool own_group = false;         // leads a process group of its own and ignores SIGINT: pool workers
+  const waiting_call* call = nullptr;  // kept by the caller, so that start can be tried again
+  bool takes_stop = false;             // its function asks for a stop token
+  bool own_group = false;              // leads a process group of its own and ignores SIGINT: pool workers
 };
 
 struct started_child {
   std::shared_ptr<detail::child> child;
-  std::array<unique_fd, 3> ours;  // our ends of its stdio::pipe()s
+  std::array<os::guarded_fd, 3> ours;  // our ends of its stdio::pipe()s
 };
 
 /// Starts it and waits for its `ready`, at most start_timeout. Throws what process::start promises; no child is left.

@@ -5,7 +5,7 @@
 /// Threads:  an output_capture is thread-safe.   Processes: process-bound.
 
 #include "mp/process_options.hpp"
-#include "mp/unique_fd.hpp"
+#include "os/fork_guard.hpp"
 
 #include <array>
 #include <memory>
@@ -19,8 +19,9 @@ class output_capture;
 std::string tail_of(output_capture&);
 
 struct child_streams {
-  std::array<unique_fd, 3> theirs;  // what becomes 0, 1, 2 of the child; empty: ours
-  std::array<unique_fd, 3> ours;    // of pipes
+  // Guarded: a child that is forked meanwhile would keep these streams open.
+  std::array<os::guarded_fd, 3> theirs;  // what becomes 0, 1, 2 of the child; empty: ours
+  std::array<os::guarded_fd, 3> ours;    // of pipes
   std::array<std::shared_ptr<output_capture>, 3> captures;
 };
 

@@ -28,7 +28,8 @@ namespace mp::detail {
 namespace {
 
 struct holder {
-  std::mutex mutex;
+  std::timed_mutex starting;  // held while a server is started; before `mutex`
+  std::mutex mutex;           // guards the following; never held while anybody waits
   std::shared_ptr<zygote_link> current;
 };
 
@@ -53,6 +54,14 @@ constexpr const char* no_hello = "its hello is none: does the program write to d
   std::string text = "the fork server did not start: " + why;
   if (by_itself && ended) text += "; it " + to_string(ended->status);
   throw_error(code, text);
+}
+
+std::shared_ptr<zygote_link> living_zygote() {
+  std::shared_ptr<zygote_link> gone;  // ended outside of the lock
+  const std::lock_guard lock(held().mutex);
+  auto& current = held().current;
+  if (current && current->is_gone()) gone.swap(current);
+  return current;
 }
 
 std::shared_ptr<zygote_link> start_zygote(time_point until) {
@@ -157,11 +166,16 @@ void zygote_link::abandon() noexcept {
 }
 
 std::shared_ptr<zygote_link> current_zygote(time_point until) {
+  if (auto here = living_zygote()) return here;
+  const std::unique_lock starts(held().starting, until);
+  if (auto here = living_zygote()) return here;
+  if (!starts)
+    throw_error(errc::start_failed,
+                "the fork server that another thread starts was not ready in time (does the preload function hang?)");
+  auto fresh = start_zygote(until);
   const std::lock_guard lock(held().mutex);
-  auto& current = held().current;
-  if (current && current->is_gone()) current.reset();
-  if (!current) current = start_zygote(until);
-  return current;
+  held().current = fresh;
+  return fresh;
 }
 
 std::shared_ptr<zygote_link> existing_zygote() {

@@ -11,6 +11,7 @@
 
 #include "mp/codec.hpp"
 #include "mp/detail/callable.hpp"
+#include "mp/detail/waiting_fds.hpp"
 
 #include <array>
 #include <cstddef>
@@ -42,7 +43,7 @@ struct call_target {
 struct bound_call {
   call_target target{};                ///< the thunk
   std::vector<std::byte> arguments{};  ///< the callable, then its arguments
-  std::vector<unique_fd> fds{};
+  waiting_fds fds{};
   bool wants_stop_token = false;
   std::string function{};  ///< what is called, for messages
 };
@@ -73,7 +74,8 @@ std::uintptr_t resolve(const call_target&);
 /// What a function pointer is called in messages: its symbol, or else its type.
 std::string name_function(std::uintptr_t code, std::string_view type);
 
-/// All of a call, with duplicates of its descriptors. Throws: error{out_of_resources}.
+/// All of a call, with duplicates of its descriptors. Throws: error{out_of_resources}; error{wrong_process}: it holds
+/// descriptors, and was copied here by a fork.
 encoded serialise_call(const bound_call&);
 /// Does the callable of a serialised call ask for a stop token? Throws: error{undecodable}.
 bool wants_stop_token(std::span<const std::byte> bytes);

@@ -111,8 +111,8 @@ public:
   /// Puts all items in order; the number put.
   ///
   /// Waits:    for room, item by item.
-  /// Throws:   as put, if the first item could not be put; otherwise an error ends it and only the number tells. What
-  ///           the range itself throws passes.
+  /// Throws:   as put and as the item's codec, if the first item could not be put; otherwise an error ends it and only
+  ///           the number tells. What the range itself throws passes.
   template <std::ranges::input_range R>
   requires std::constructible_from<T, std::ranges::range_reference_t<R>> std::size_t put_many(R&& items)
   const {
@@ -131,7 +131,7 @@ public:
       } else {
         try {
           put_one();
-        } catch (const error&) {
+        } catch (...) {
           return count;
         }
       }
