@@ -6,6 +6,7 @@
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>

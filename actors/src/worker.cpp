@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <string>

@@ -3,6 +3,7 @@
 
 #include "channel_faults.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <numeric>

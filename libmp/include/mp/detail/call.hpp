@@ -11,11 +11,11 @@
 
 #include "mp/codec.hpp"
 #include "mp/detail/callable.hpp"
+#include "mp/detail/std_parts.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
