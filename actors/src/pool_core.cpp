@@ -8,6 +8,7 @@
 #include "mp/remote_error.hpp"
 #include "pool_policy.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 

@@ -11,6 +11,7 @@
 
 #include <poll.h>
 #include <unistd.h>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>

@@ -4,6 +4,7 @@
 #include <mp/pool.hpp>
 #include <mp/queue.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <numeric>
 #include <ranges>

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "../support/pool.hpp"

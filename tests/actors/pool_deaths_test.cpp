@@ -3,6 +3,7 @@
 #include "pool_tasks.hpp"
 
 #include <sys/resource.h>
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <memory>

@@ -5,6 +5,7 @@
 
 #include <boost/asio/use_future.hpp>
 
+#include <algorithm>
 #include <future>
 #include <list>
 #include <memory>

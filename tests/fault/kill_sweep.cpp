@@ -4,6 +4,7 @@
 
 #include "sweep.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 int main(int argc, char** argv) {

@@ -5,6 +5,7 @@
 #include "tracer.hpp"
 
 #include <sys/mman.h>
+#include <algorithm>
 #include <map>
 
 namespace {

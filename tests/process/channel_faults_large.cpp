@@ -4,6 +4,7 @@
 #include "channel_faults.hpp"
 
 #include <malloc.h>
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <numeric>

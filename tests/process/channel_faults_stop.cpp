@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <algorithm>
 #include <array>
 #include <random>
 #include <utility>

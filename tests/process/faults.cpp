@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>

@@ -4,6 +4,7 @@
 #include "count_requests.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <iostream>
 
 using namespace mp_test;

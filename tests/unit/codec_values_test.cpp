@@ -3,8 +3,10 @@
 #include "codec_types.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 using namespace mp_test;
 using namespace std::chrono_literals;

@@ -3,6 +3,7 @@
 #include "wire/frame.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <iostream>
 #include <string>

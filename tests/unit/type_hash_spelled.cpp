@@ -2,6 +2,8 @@
 
 #include "type_hash_spelled.hpp"
 
+#include <functional>
+
 namespace mp_test {
 namespace {
 

@@ -17,6 +17,7 @@
 #include "mp/address.hpp"
 #include "mp/detail/caf_words.hpp"
 #include "mp/detail/call.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/exit_status.hpp"
 #include "mp/process.hpp"
 
@@ -25,7 +26,6 @@
 #include <caf/error.hpp>
 #include <caf/event_based_actor.hpp>
 
-#include <functional>
 #include <optional>
 #include <stop_token>
 #include <type_traits>

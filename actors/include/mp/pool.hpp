@@ -19,6 +19,7 @@
 #include "mp/detail/pool_states.hpp"
 #include "mp/detail/pool_stream.hpp"
 #include "mp/detail/pool_types.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/future.hpp"
 #include "mp/pool_options.hpp"
 #include "mp/pool_results.hpp"
@@ -30,7 +31,6 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -317,7 +317,7 @@ private:
     detail::pool_core& core = open("pool::imap");
     detail::check_open(core);
     using state_type = detail::stream_state<Result>;
-    using feeder_type = detail::owning_feeder<std::decay_t<F>, std::views::all_t<Range>, detail::stream_state<Result>>;
+    using feeder_type = detail::owning_feeder<std::decay_t<F>, detail::kept_range<Range>, state_type>;
     feeder_type::check(f);
     auto state = detail::make_state<state_type>(core_, ordered);
     const std::decay_t<F> callable = f;
@@ -325,7 +325,7 @@ private:
     state->options = detail::options_for(options);
     detail::feed_plan plan = detail::plan_for(options, detail::worker_count(core), true);
     if (!detail::reads_by_itself_or_void<Result>) plan.chunk = 1;
-    auto feeder = std::make_unique<feeder_type>(*state, callable, std::views::all(std::forward<Range>(in)));
+    auto feeder = std::make_unique<feeder_type>(*state, callable, std::forward<Range>(in));
     state->stop_with(options.stop);
     return std::make_unique<detail::stream<Result>>(std::move(state), std::move(feeder), plan);
   }

@@ -8,6 +8,7 @@
 
 #include "mp/detail/async.hpp"
 #include "mp/detail/future_state.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 #include "mp/failure.hpp"
 #include "mp/init.hpp"
@@ -15,9 +16,10 @@
 #include "mp/restart_limits.hpp"
 #include "mp/task.hpp"
 
-#include <chrono>
+#include <boost/asio/execution/executor.hpp>
+#include <boost/asio/is_executor.hpp>
+
 #include <cstddef>
-#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>

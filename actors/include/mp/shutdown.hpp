@@ -7,10 +7,10 @@
 /// Threads:  thread-safe.            Processes: about the calling one.
 /// Source:   doc/decisions/0010-supervisors.md, doc/decisions/0007-what-dies-with-whom.md.
 
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 #include "mp/verdict.hpp"
 
-#include <chrono>
 #include <initializer_list>
 
 namespace mp {

@@ -13,6 +13,7 @@
 
 #include "mp/address.hpp"
 #include "mp/detail/async.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 #include "mp/exit_status.hpp"
 #include "mp/process_options.hpp"
@@ -21,10 +22,8 @@
 #include "mp/verdict.hpp"
 
 #include <sys/types.h>
-#include <chrono>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>

@@ -6,7 +6,8 @@
 /// Shape:    nanoseconds in 64 bits; CLOCK_MONOTONIC everywhere, a change of the wall clock has no effect.
 /// Threads:  values.                 Processes: copied.
 
-#include <chrono>
+#include "mp/detail/std_parts.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <limits>

@@ -6,10 +6,10 @@
 /// Threads:  values.                 Processes: copied.
 /// Source:   doc/decisions/0004-errors.md.
 
+#include "mp/detail/std_parts.hpp"
 #include "mp/exit_status.hpp"
 
 #include <sys/types.h>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>

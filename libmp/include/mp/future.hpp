@@ -15,6 +15,7 @@
 #include "mp/detail/future_combine.hpp"
 #include "mp/detail/future_hooks.hpp"
 #include "mp/detail/future_state.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 #include "mp/error.hpp"
 
@@ -23,7 +24,6 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <tuple>
 #include <type_traits>
 #include <utility>

@@ -7,8 +7,9 @@
 /// Threads:  init before other threads; the rest is thread-safe.   Processes: once in each.
 /// Source:   doc/decisions/0001-start-methods.md, doc/process-model.md.
 
+#include "mp/detail/std_parts.hpp"
+
 #include <exception>
-#include <functional>
 
 namespace mp {
 

@@ -7,10 +7,10 @@
 /// Source:   doc/process-model.md, doc/decisions/0007-what-dies-with-whom.md.
 
 #include "mp/address.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 
 #include <sys/types.h>
-#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>

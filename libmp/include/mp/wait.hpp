@@ -9,11 +9,11 @@
 /// Source:   doc/decisions/0006-channels.md.
 
 #include "mp/detail/channel.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/detail/waitable.hpp"
 #include "mp/duration.hpp"
 
 #include <array>
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <span>

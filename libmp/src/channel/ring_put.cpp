@@ -5,6 +5,7 @@
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>

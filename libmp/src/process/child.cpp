@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>

@@ -6,6 +6,8 @@
 #include "os/futex.hpp"
 
 #include <unistd.h>
+#include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -148,20 +150,34 @@ std::exception_ptr broken_promise() noexcept {
   }
 }
 
-void completion_order::add(std::size_t index) noexcept {
-  const std::lock_guard lock(mutex_);
-  ended_.push_back(index);
-  some_.notify_one();
-}
+/// The indices of futures in the order in which they end.
+///
+/// Threads:  thread-safe.   Processes: process-bound.
+class completion_order {
+public:
+  void add(std::size_t index) noexcept {
+    const std::lock_guard lock(mutex_);
+    ended_.push_back(index);
+    some_.notify_one();
+  }
+  std::size_t next() {
+    std::unique_lock lock(mutex_);
+    if (ended_.empty()) check_may_wait("as_completed");
+    some_.wait(lock, [this] { return !ended_.empty(); });
+    const std::size_t index = ended_.front();
+    ended_.pop_front();
+    return index;
+  }
 
-std::size_t completion_order::next() {
-  std::unique_lock lock(mutex_);
-  if (ended_.empty()) check_may_wait("as_completed");
-  some_.wait(lock, [this] { return !ended_.empty(); });
-  const std::size_t index = ended_.front();
-  ended_.pop_front();
-  return index;
-}
+private:
+  std::mutex mutex_;
+  std::condition_variable some_;
+  std::deque<std::size_t> ended_;
+};
+
+std::shared_ptr<completion_order> make_completion_order() { return std::make_shared<completion_order>(); }
+void add_ended(completion_order& order, std::size_t index) noexcept { order.add(index); }
+std::size_t next_ended(completion_order& order) { return order.next(); }
 
 void throw_no_future(const char* what) {
   throw_error(errc::closed,

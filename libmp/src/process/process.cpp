@@ -130,6 +130,7 @@ process::~process() {
   if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go(std::move(state_->child));
 }
 
+process::process(detail::encoded call, tag t) : process(process_options{}, std::move(call), t) {}
 process::process(process_options options, detail::encoded call, tag)
     : state_(std::make_unique<detail::process_state>(std::move(options), std::move(call))) {}
 

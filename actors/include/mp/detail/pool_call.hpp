@@ -12,11 +12,11 @@
 #include "mp/detail/call.hpp"
 #include "mp/detail/decoder.hpp"
 #include "mp/detail/encoder.hpp"
+#include "mp/detail/std_parts.hpp"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>

@@ -9,13 +9,12 @@
 
 #include "mp/detail/pool_face.hpp"
 #include "mp/detail/pool_job.hpp"
+#include "mp/detail/std_parts.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <iterator>
-#include <ranges>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -100,6 +99,15 @@ bool append_to(pool_unit& u, Write write) {
   if (fds.empty()) return false;
   for (auto& fd : fds) u.more().fds.push_back(std::move(fd));
   return true;
+}
+
+/// How many items a range has, if it tells.
+template <class Range>
+std::uint64_t size_of(Range& in) {
+  if constexpr (std::ranges::sized_range<Range>)
+    return static_cast<std::uint64_t>(std::ranges::size(in));
+  else
+    return UINT64_MAX;
 }
 
 /// Writes items of a range into units. `Star`: an item is a tuple of arguments.
@@ -228,32 +236,32 @@ private:
   std::exception_ptr problem_;
 };
 
-/// A feeder that keeps its callable and its view, because it outlives the call that made it.
+/// How a range is kept beyond the call that it was given to: as by std::views::all. A view is copied, what was moved in is
+/// owned, any other range is borrowed: a reference.
+template <class Range>
+using kept_range =
+    std::conditional_t<std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>, Range,
+                       std::remove_cvref_t<Range>>;
+
+/// A feeder that keeps its callable and its input, because it outlives the call that made it. `Kept` is a kept_range.
 ///
 /// Threads:  thread-bound.   Processes: process-bound.
-template <class F, class View>
+template <class F, class Kept>
 struct kept_input {
   F f;
-  View view;
+  Kept range;
 };
-template <class F, class View, class State>
+template <class F, class Kept, class State>
 class owning_feeder final
-    : private kept_input<F, View>,
-      public range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State> {
-  using feeder = range_feeder<false, F, std::ranges::iterator_t<View>, std::ranges::sentinel_t<View>, State>;
+    : private kept_input<F, Kept>,
+      public range_feeder<false, F, std::ranges::iterator_t<Kept>, std::ranges::sentinel_t<Kept>, State> {
+  using feeder = range_feeder<false, F, std::ranges::iterator_t<Kept>, std::ranges::sentinel_t<Kept>, State>;
 
 public:
-  owning_feeder(State& state, const F& callable, View input)
-      : kept_input<F, View>{callable, std::move(input)},
-        feeder(state, this->f, std::ranges::begin(this->view), std::ranges::end(this->view), size()) {}
-
-private:
-  std::uint64_t size() {
-    if constexpr (std::ranges::sized_range<View>)
-      return static_cast<std::uint64_t>(std::ranges::size(this->view));
-    else
-      return UINT64_MAX;
-  }
+  template <class Range>
+  owning_feeder(State& state, const F& callable, Range&& input)
+      : kept_input<F, Kept>{callable, std::forward<Range>(input)},
+        feeder(state, this->f, std::ranges::begin(this->range), std::ranges::end(this->range), size_of(this->range)) {}
 };
 
 }  // namespace mp::detail

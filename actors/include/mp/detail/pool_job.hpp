@@ -11,11 +11,11 @@
 
 #include "mp/detail/future_state.hpp"
 #include "mp/detail/pool_call.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/error.hpp"
 #include "mp/pool_options.hpp"
 #include "mp/unique_fd.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -11,6 +11,7 @@
 #include "mp/detail/pool_face.hpp"
 #include "mp/detail/pool_feed.hpp"
 #include "mp/detail/pool_job.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/remote_error.hpp"
 
 #include <concepts>
@@ -19,7 +20,6 @@
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <span>
 #include <stop_token>
 #include <type_traits>

@@ -8,13 +8,13 @@
 
 #include "mp/detail/pool_face.hpp"
 #include "mp/detail/pool_job.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/pool_options.hpp"
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <ranges>
 #include <type_traits>
 #include <vector>
 
@@ -53,15 +53,6 @@ struct vector_of<void> {
 };
 template <class R>
 using vector_of_t = typename vector_of<R>::type;
-
-/// How many items a range has, if it tells.
-template <class Range>
-std::uint64_t size_of(Range& in) {
-  if constexpr (std::ranges::sized_range<Range>)
-    return static_cast<std::uint64_t>(std::ranges::size(in));
-  else
-    return UINT64_MAX;
-}
 
 /// A map under way on the calling thread: trips its cancellation, draws its line of progress.
 ///

@@ -9,8 +9,8 @@
 
 #include "mp/detail/codec_traits.hpp"
 #include "mp/detail/decoder.hpp"
+#include "mp/detail/std_parts.hpp"
 
-#include <functional>
 #include <span>
 #include <stop_token>
 #include <string>

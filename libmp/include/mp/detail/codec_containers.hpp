@@ -10,8 +10,8 @@
 
 #include "mp/detail/codec_basic.hpp"
 #include "mp/detail/populate.hpp"
+#include "mp/detail/std_parts.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>

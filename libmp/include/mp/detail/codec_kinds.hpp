@@ -9,13 +9,13 @@
 /// Source:   doc/decisions/0002-wire-format.md.
 
 #include "mp/detail/codec_cereal.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/detail/type_name.hpp"
 #include "mp/unique_fd.hpp"
 
 #include <boost/pfr/tuple_size.hpp>
 
 #include <array>
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>

@@ -8,9 +8,9 @@
 /// Threads:  thread-compatible.      Processes: process-bound.
 /// Source:   doc/decisions/0002-wire-format.md.
 
+#include "mp/detail/std_parts.hpp"
 #include "mp/unique_fd.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

@@ -8,15 +8,12 @@
 /// Source:   doc/decisions/0009-pools.md.
 
 #include "mp/detail/future_hooks.hpp"
+#include "mp/detail/std_parts.hpp"
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <iterator>
 #include <memory>
-#include <mutex>
-#include <ranges>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -116,20 +113,15 @@ future<Result> gather(Parts parts, std::size_t count) {
   return future_access::make<Result>(std::move(state));
 }
 
-/// The indices of futures in the order in which they end.
+/// The indices of futures in the order in which they end. Known to the library alone: a mutex and a deque that others
+/// need not compile.
 ///
 /// Threads:  thread-safe.   Processes: process-bound.
-class completion_order {
-public:
-  void add(std::size_t index) noexcept;
-  /// Waits:    for the next one.
-  std::size_t next();
-
-private:
-  std::mutex mutex_;
-  std::condition_variable some_;
-  std::deque<std::size_t> ended_;
-};
+class completion_order;
+std::shared_ptr<completion_order> make_completion_order();
+void add_ended(completion_order&, std::size_t index) noexcept;
+/// Waits:    for the next one.
+std::size_t next_ended(completion_order&);
 
 }  // namespace detail
 
@@ -208,17 +200,18 @@ public:
   };
 
   explicit completed_range(Future* first, std::size_t count)
-      : first_(first), left_(count), order_(std::make_shared<detail::completion_order>()) {
+      : first_(first), left_(count), order_(detail::make_completion_order()) {
     for (std::size_t i = 0; i < count; ++i)
       detail::future_access::state(first[i], "as_completed")
-          ->on_ready(detail::make_index_hook(i, [order = order_](std::size_t index) { order->add(index); }));
+          ->on_ready(
+              detail::make_index_hook(i, [order = order_](std::size_t index) { detail::add_ended(*order, index); }));
   }
   iterator begin() noexcept { return iterator(*this); }
   std::default_sentinel_t end() const noexcept { return {}; }
 
 private:
   Future& current() {
-    if (!current_) current_ = first_ + order_->next();
+    if (!current_) current_ = first_ + detail::next_ended(*order_);
     return *current_;
   }
   void advance() noexcept {

@@ -14,6 +14,7 @@
 #include "mp/detail/decoder.hpp"
 #include "mp/detail/encoder.hpp"
 #include "mp/detail/message.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/detail/type_hash.hpp"
 #include "mp/detail/type_name.hpp"
 #include "mp/duration.hpp"
@@ -66,7 +67,7 @@ struct mail {
 template <class... T>
 bool holds(const mail& m) noexcept {
   constexpr std::array<std::uint64_t, sizeof...(T)> wanted{type_hash<T>()...};
-  return std::ranges::equal(m.types, wanted);
+  return std::equal(m.types.begin(), m.types.end(), wanted.begin(), wanted.end());
 }
 
 /// Takes the values out. Throws error{undecodable}.

@@ -7,9 +7,8 @@
 /// Source:   doc/decisions/0011-caf-face.md.
 
 #include "mp/address.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/exit_status.hpp"
-
-#include <functional>
 
 namespace mp::detail {
 

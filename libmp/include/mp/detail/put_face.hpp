@@ -14,13 +14,13 @@
 #include "mp/detail/async.hpp"
 #include "mp/detail/handle.hpp"
 #include "mp/detail/message.hpp"
+#include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 
 #include <concepts>
 #include <cstddef>
 #include <exception>
 #include <memory>
-#include <ranges>
 #include <type_traits>
 #include <utility>
 
