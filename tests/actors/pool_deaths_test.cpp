@@ -36,10 +36,6 @@ trap pass(trap t) {
 }
 pid_t parent_of_all = 0;
 
-int short_while(int x) {
-  for (int i = 0; i < 50000; ++i) asm volatile("");
-  return x;
-}
 int dies_on_first_attempt(int x) {
   if (mp::this_task::attempt() == 1) end_by(end::kill);
   return x + mp::this_task::attempt();
@@ -253,44 +249,6 @@ TEST_CASE("pool: killed from outside: idle workers are replaced, and work goes o
       if (round == 1) p.resize(2);
     }
     REQUIRE(eventually([&] { return exits == 6; }));
-  }
-  CHECK_CLEAN(ledger);
-}
-
-TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][death]") {
-  const fd_ledger ledger;
-  {
-    mp::pool p({.workers = 2, .restart = {.intensity = 1000000}});
-    std::atomic<bool> over{false};
-    std::thread killer([&] {
-      unsigned next = 1;
-      while (!over) {
-        for (const auto& w : p.stats().workers)
-          if ((next = next * 1664525 + 1013904223) >> 30) ::kill(w.pid, SIGKILL);
-        const auto before = p.stats().worker_deaths;
-        eventually([&] { return over || p.stats().worker_deaths != before; }, 1s);
-      }
-    });
-    std::size_t delivered = 0, died = 0;
-    for (int round = 0; round < 10; ++round) {
-      std::set<std::size_t> seen;
-      for (auto& o : p.outcomes(short_while, numbers(2000), {.chunk = 1 + round * 20})) {
-        CHECK(seen.insert(o.index).second);
-        if (o) {
-          ++delivered;
-          CHECK(*o == static_cast<int>(o.index));
-        } else {
-          ++died;
-          CHECK(o.code() == mp::errc::worker_died);
-        }
-      }
-      CHECK(seen.size() == 2000);
-    }
-    over = true;
-    killer.join();
-    CHECK(delivered + died == 20000);
-    std::cout << "figure: kill loop: " << p.stats().worker_deaths << " deaths, " << died << " of 20000 items lost\n";
-    CHECK(died <= p.stats().worker_deaths);
   }
   CHECK_CLEAN(ledger);
 }

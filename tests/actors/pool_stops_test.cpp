@@ -15,7 +15,6 @@ TEST_CASE("pool: a deadline stops a spinning task, and its neighbours do not not
     mp::pool p(2);
     const pid_t neighbour = [&] {
       auto bad = p.submit({.deadline = 50ms}, spin, 0);
-      wait_until_running(p);
       const pid_t other = p.apply(who, 0);
       const auto death = death_in([&] { return bad.get(); });
       CHECK(death.why == mp::death::deadline);
