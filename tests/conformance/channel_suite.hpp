@@ -175,6 +175,22 @@ TEST_CASE("queue: a byte bound holds puts back, a message above it is taken when
   CHECK(q.try_put(large));
 }
 
+TEST_CASE("queue: size counts what was put and not yet taken", "[queue][conformance]") {
+  auto q = make_queue<int>({.maxsize = 2});
+  CHECK(q.size() == 0);
+  CHECK(q.empty());
+  q.put(1);
+  CHECK(q.size() == 1);
+  CHECK_FALSE(q.full());
+  q.put(2);
+  CHECK(q.size() == 2);
+  CHECK(q.full());
+  CHECK(q.get() == 1);
+  CHECK(q.size() == 1);
+  CHECK(q.get() == 2);
+  CHECK(q.empty());
+}
+
 TEST_CASE("pipe: maxsize bounds the items that wait", "[pipe][conformance]") {
   auto [in, out] = make_pipe<int>({.maxsize = 3});
   CHECK(out.try_put(1));

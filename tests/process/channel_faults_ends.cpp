@@ -2,6 +2,7 @@
 // Must not look at the clock for anything but figures.
 
 #include "channel_faults.hpp"
+#include "support/child.hpp"
 
 #include <map>
 #include <utility>
@@ -50,6 +51,24 @@ void answer_one_and_stay(mp::duplex_end<result, request> end, mp::sender<note> n
   end.put(end.get() + ", done");
   notes.put({0, "answered"});
   stay();
+}
+
+// A round of talk, then the connection goes on to the next process.
+void speak_and_pass_on(mp::connection c, mp::sender<mp::connection> next) {
+  const auto heard = c.recv_bytes();
+  c.send_bytes(heard);
+  next.put(std::move(c));
+}
+
+void write_into_what_comes_along(mp::connection c, mp::sender<note> notes) {
+  auto [bytes, fds] = c.recv_bytes_and_fds();
+  const bool written = fds.size() == 1 && ::write(fds[0].get(), bytes.data(), bytes.size()) == std::ssize(bytes);
+  notes.put({0, written ? "written" : "not written"});
+  stay();
+}
+
+std::string as_text(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 }  // namespace
@@ -232,4 +251,37 @@ TEST_CASE("pipe: a result arrives although its worker was killed with an unread 
   CHECK_CLEAN(ledger);
   figure(std::string("row 16, ") + name_of(over) + ": " + std::to_string(kills) + " kills with an unread request, " +
          std::to_string(lost) + " results lost");
+}
+
+TEST_CASE("connection: an end goes to a process, and from there to another, and speaks both ways in each",
+          "[connection][faults]") {
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
+  CAPTURE(name_of(over));
+  const fd_ledger ledger = holdings_now();
+  {
+    auto [mine, theirs] = mp::connection::pair({.transport = over});
+    mp::queue<mp::connection> next;
+    mp::queue<note> notes;
+    mp::process first = mp::process{speak_and_pass_on, std::move(theirs), next.sender()}.start();
+    mine.send_bytes("over the border");
+    const auto answer = mine.recv_bytes_for(patience);
+    REQUIRE(answer);
+    CHECK(as_text(*answer) == "over the border");
+    auto back = next.get_for(patience);
+    REQUIRE(back);
+    CHECK(first.join().success());
+
+    mp::process second = mp::process{write_into_what_comes_along, std::move(*back), notes.sender()}.start();
+    const fact_pipe facts;
+    const int fds[] = {facts.write_fd()};
+    mine.send_bytes(std::as_bytes(std::span("w", 1)), fds);
+    REQUIRE_NOTE(told, notes);
+    CHECK(told.what == "written");
+    CHECK(facts.hear() == 'w');
+
+    second.kill();
+    CHECK(second.join() == mp::exit_status::signaled(SIGKILL));
+    CHECK_ERRC(mine.recv_bytes_for(patience), peer_died);
+  }
+  CHECK_CLEAN(ledger);
 }

@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <numeric>
@@ -64,6 +65,10 @@ void echo(mp::duplex_end<int, int> end) {
 }
 
 void put_one_large(std::uint64_t seed, std::size_t bytes, mp::sender<words> out) { out.put(make_words(seed, bytes)); }
+
+void put_small_ones(std::size_t bytes, mp::sender<std::array<std::uint64_t, 8>> out) {
+  for (std::uint64_t i = 0; i < bytes / 64; ++i) out.put({i, i + 1, i + 2, i + 3, i + 4, i + 5, i + 6, i + 7});
+}
 
 void receive_handles(int count, mp::receiver<mp::sender<int>> in, mp::sender<note> notes) {
   std::size_t before = 0;
@@ -214,6 +219,28 @@ TEST_CASE("handles: a process that only receives them keeps no memory of those t
     REQUIRE_NOTE(grew, notes);
     CHECK(grew.number < 64 * 1024);
     CHECK(receiving.join().success());
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("queue: a child puts 64 MiB of small items at the defaults and ends before anybody reads; all are there",
+          "[queue][faults]") {
+  const auto method =
+      GENERATE(mp::start_method::forkserver, mp::start_method::spawn, mp::start_method::fork_with_threads);
+  const fd_ledger ledger = holdings_now();
+  {
+    mp::queue<std::array<std::uint64_t, 8>> q;
+    mp::process p({.start_method = method}, put_small_ones, std::size_t{64_MiB}, q.sender());
+    p.start();
+    CHECK(p.join_for(2 * long_patience) == mp::exit_status::exited(0));
+    CHECK(q.size() == 64_MiB / 64);
+    std::uint64_t expected = 0, wrong = 0;
+    while (const auto item = q.try_get()) {
+      wrong += (*item)[0] != expected || (*item)[7] != expected + 7;
+      ++expected;
+    }
+    CHECK(expected == 64_MiB / 64);
+    CHECK(wrong == 0);
   }
   CHECK_CLEAN(ledger);
 }

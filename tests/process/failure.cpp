@@ -1,11 +1,16 @@
 // Why children failed: exceptions, crashes, last words. FAULTS 73.
 
 #include "process_support.hpp"
+#include "run_victim.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <stdexcept>
 #include <string>
@@ -105,4 +110,57 @@ TEST_CASE("process: what a child wrote last comes with its failure, and was pass
     }
     return passed.find("last words") != std::string::npos;
   }));
+}
+
+TEST_CASE("init: without its crash handler a crash has its status, and no explanation beyond it", "[process]") {
+  const std::string method = GENERATE("forkserver", "spawn", "fork");
+  const auto with = victim({"crash", method}),
+             without = victim({"crash", method}, {{"VICTIM_INIT", "no crash handler"}});
+  CHECK_THAT(with.out, contains("killed by SIGSEGV | SIGSEGV at address"));
+  CHECK_THAT(with.out, contains("frames 1"));
+  if (mp_test::address_sanitizer) return;  // that has a handler of its own
+  CHECK(without.out == "killed by SIGSEGV | killed by SIGSEGV | frames 0\n");
+}
+
+TEST_CASE("init: what a bare callback throws reaches on_unhandled, or else stderr, and the thread goes on",
+          "[process]") {
+  const auto with = victim({"unhandled"}, {{"VICTIM_INIT", "on_unhandled"}}), without = victim({"unhandled"});
+  CHECK(with.code == 0);
+  CHECK_THAT(with.out, contains("unhandled: nobody catches this"));
+  CHECK(with.err.empty());
+  CHECK(without.code == 0);
+  CHECK_THAT(without.err, contains("a callback on the I/O thread threw: nobody catches this"));
+}
+
+TEST_CASE("process: the core dumped flag is the kernel's own", "[process][faults]") {
+  if (mp_test::address_sanitizer) MP_SKIP("the sanitizer forbids core files");
+  const auto method = any_method();
+  rlimit before{};
+  ::getrlimit(RLIMIT_CORE, &before);
+  if (before.rlim_max != RLIM_INFINITY) MP_SKIP("core files are limited here");
+  const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
+  std::string folder = (std::filesystem::temp_directory_path() / "mp-test-XXXXXX").string();
+  REQUIRE(::mkdtemp(folder.data()));
+  const auto home = std::filesystem::current_path();
+  std::filesystem::current_path(folder);
+  ::setrlimit(RLIMIT_CORE, &all);
+  const auto crash = [] {
+    ::raise(SIGSEGV);
+    wait_for_ever();
+  };
+  {
+    // What the kernel does with a core here (a file, a program that takes it, nothing) it says of a child without us.
+    forked_child plain([] { return ::raise(SIGSEGV); });
+    const auto status = plain.wait();
+    REQUIRE(status);
+    const bool dumps = WCOREDUMP(*status);
+    mp::process p({.start_method = method, .err = mp::stdio::null()}, crash);
+    CHECK(p.start().join() == mp::exit_status::signaled(SIGSEGV, dumps));
+    mp::process none({.start_method = method, .err = mp::stdio::null(), .rlimits = {.core = 0}}, crash);
+    CHECK(none.start().join() == mp::exit_status::signaled(SIGSEGV, false));
+    std::cout << "figure: a core is " << (dumps ? "dumped" : "not dumped") << " here" << std::endl;
+  }
+  ::setrlimit(RLIMIT_CORE, &before);
+  std::filesystem::current_path(home);
+  std::filesystem::remove_all(folder);
 }

@@ -202,28 +202,6 @@ TEST_CASE("process: letting go of a running child does not end it, and the libra
   CHECK_CLEAN(ledger);
 }
 
-TEST_CASE("process: a child that was let go is no zombie when it has ended, though nothing more is asked or started",
-          "[process]") {
-  const auto method = any_method();
-  const fd_ledger ledger;
-  {
-    pid_t pid;
-    mp::unique_fd in;
-    {
-      mp::process p({.start_method = method, .in = mp::stdio::pipe()}, [] {
-        char byte;
-        static_cast<void>(!::read(0, &byte, 1));
-      });
-      in = p.start().take_in();
-      pid = p.pid();
-    }
-    CHECK(::kill(pid, 0) == 0);
-    in.reset();
-    CHECK(eventually([pid] { return ::kill(pid, 0) != 0; }));
-  }
-  CHECK_CLEAN(ledger);
-}
-
 TEST_CASE("process: several threads that ask an unnamed process for its name are told the same", "[process]") {
   for (int round = 0; round < 200; ++round) {
     mp::process p(do_nothing);

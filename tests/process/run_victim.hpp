@@ -35,13 +35,15 @@ inline std::vector<pid_t> marked_by(const std::string& entry) {
   return found;
 }
 
-/// Starts the victim with this entry in its environment.
-inline pid_t run_marked(const std::vector<std::string>& arguments, const std::string& entry) {
+/// Starts the victim with this entry in its environment, perhaps by way of a `launcher`.
+inline pid_t run_marked(const std::vector<std::string>& arguments, const std::string& entry,
+                        const std::vector<std::string>& launcher = {}) {
   // A signal that kills must kill: a sanitizer's handler would do its work in whatever the signal interrupted.
   const char* const given = std::getenv("ASAN_OPTIONS");
   std::vector<std::string> words = arguments,
                            variables{entry, "ASAN_OPTIONS=handle_segv=0:" + std::string(given ? given : "")};
   words.insert(words.begin(), program_path("process_victim"));
+  words.insert(words.begin(), launcher.begin(), launcher.end());
   for (char** v = environ; *v; ++v)
     if (!std::string_view(*v).starts_with("ASAN_OPTIONS=")) variables.emplace_back(*v);
   std::vector<char*> argv, envp;
@@ -50,7 +52,7 @@ inline pid_t run_marked(const std::vector<std::string>& arguments, const std::st
   argv.push_back(nullptr);
   envp.push_back(nullptr);
   pid_t pid = -1;
-  if (::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), envp.data()) != 0) return -1;
+  if (::posix_spawnp(&pid, argv[0], nullptr, nullptr, argv.data(), envp.data()) != 0) return -1;
   return pid;
 }
 

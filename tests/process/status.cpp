@@ -305,3 +305,25 @@ TEST_CASE("process: a child that executes another program ends with that program
   mp::process p({.start_method = method}, [] { ::execl("/bin/sh", "sh", "-c", "exit 24", nullptr); });
   CHECK(p.start().join() == mp::exit_status::exited(24));
 }
+
+TEST_CASE("process: a child that was let go is no zombie when it has ended, though nothing more is asked or started",
+          "[process]") {
+  const auto method = any_method();
+  const fd_ledger ledger;
+  {
+    pid_t pid;
+    mp::unique_fd in;
+    {
+      mp::process p({.start_method = method, .in = mp::stdio::pipe()}, [] {
+        char byte;
+        static_cast<void>(!::read(0, &byte, 1));
+      });
+      in = p.start().take_in();
+      pid = p.pid();
+    }
+    CHECK(::kill(pid, 0) == 0);
+    in.reset();
+    CHECK(eventually([pid] { return ::kill(pid, 0) != 0; }));
+  }
+  CHECK_CLEAN(ledger);
+}

@@ -60,7 +60,25 @@ mp::start_method method = mp::start_method::forkserver;
 void family(int depth) {
   if (depth == 0) for_ever();
   std::vector<mp::process> living;
+  // The first is in a put now and then: of small items, of a body, of a handle.
+  mp::queue<std::string> words;
+  mp::queue<mp::sender<std::string>> handles;
+  if (depth == 3)
+    mp::process(
+        {.daemon = true},
+        [](mp::receiver<std::string> in, mp::receiver<mp::sender<std::string>> more) {
+          for (;;) {
+            in.get();
+            static_cast<void>(more.try_get());
+          }
+        },
+        words.receiver(), handles.receiver())
+        .start();
   for (int i = 0;; ++i) {
+    for (int k = 0; depth == 3 && k < 100; ++k) {
+      words.put(std::string(k % 10 == 0 ? 200'000 : 50, 'w'));
+      if (k % 20 == 0) handles.put(words.sender());
+    }
     mp::process p(
         {.daemon = true}, i % 3 == 0 ? nothing : +[] { for_ever(); });
     p.start();
@@ -75,16 +93,6 @@ void family(int depth) {
       living.clear();
     }
   }
-}
-
-// A system call fails from now on, here and in all that is started from here.
-void refuse(unsigned number, unsigned error) {
-  sock_filter rules[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-  sock_fprog program{sizeof rules / sizeof *rules, rules};
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
 // Starts a process and uses a queue without a system call that the library would like to have.
@@ -234,6 +242,16 @@ int orderly_end(const std::string& how) {
 }
 
 }  // namespace
+
+void refuse(unsigned number, unsigned error) {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog program{sizeof rules / sizeof *rules, rules};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
 }  // namespace victim
 
 int main(int argc, char** argv) {
@@ -245,9 +263,22 @@ int main(int argc, char** argv) {
     return 0;
   }
   misbehave(variable("VICTIM_MAIN"));
-  mp::init(argc, argv, {.preload = preload});
+  mp::init_options how{.preload = preload};
+  const std::string told = variable("VICTIM_INIT");
+  if (told == "no crash handler") how.crash_handler = false;
+  if (told == "on_unhandled")
+    how.on_unhandled = [](std::exception_ptr problem) {
+      try {
+        std::rethrow_exception(problem);
+      } catch (const std::exception& e) {
+        std::cout << "unhandled: " << e.what() << std::endl;
+      }
+    };
+  mp::init(argc, argv, how);
+  if (!variable("VICTIM_NO_KERNEL_MEMORY").empty()) refuse(SYS_ioctl, ENOTTY);  // of a status: PIDFD_GET_INFO
   if (third == "spawn") method = mp::start_method::spawn;
   if (third == "fork") method = mp::start_method::fork;
+  if (third == "fork_with_threads") method = mp::start_method::fork_with_threads;
   mp::set_start_method(method);
 
   if (what == "family") family(3);
@@ -256,6 +287,11 @@ int main(int argc, char** argv) {
   if (what == "stop-server") return stop_server();
   if (what == "kill-waiting-child") return kill_waiting_child();
   if (what == "preload-beside") return preload_beside();
+  if (what == "every-end") return every_end();
+  if (what == "thief") return every_end_beside_a_thief();
+  if (what == "changed-place") return changed_place(third);
+  if (what == "unhandled") return unhandled();
+  if (what == "crash") return crash();
   if (what == "robbed") return robbed();
   if (what == "replaced") return replaced(argv[2], argv[3]);
   if (what == "hammer") return hammer(method == mp::start_method::spawn ? 20 : 60);

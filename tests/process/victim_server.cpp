@@ -34,8 +34,6 @@ pid_t child_named(const std::string& wanted, pid_t parent) {
   return 0;
 }
 
-pid_t fork_server() { return child_named("mp-forkserver", ::getpid()); }
-
 void await_end(pid_t pid) {
   const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   pollfd p{pidfd, POLLIN, 0};
@@ -44,6 +42,8 @@ void await_end(pid_t pid) {
 }
 
 }  // namespace
+
+pid_t fork_server() { return child_named("mp-forkserver", ::getpid()); }
 
 // The fork server is killed while children run, then while they are started.
 int kill_server(int signal) {

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cerrno>
 #include <csignal>
@@ -19,6 +20,9 @@ lifeline make_lifeline() {
   if (::pipe2(raw, O_CLOEXEC) != 0)
     mp::detail::throw_system_error(errc::out_of_resources, "cannot make the lifeline of child processes", errno);
   unique_fd read(raw[0]), write(raw[1]);
+  // A pipe belongs to whom we are now. If we become somebody else later (setuid), our children must still be able to
+  // open it anew. Others do not come so far as to be asked: they may not look into our /proc/self/fd.
+  static_cast<void>(::fchmod(read.get(), 0444));
   return {guarded_fd(above_stdio(std::move(write))), above_stdio(std::move(read))};
 }
 

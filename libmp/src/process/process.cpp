@@ -2,6 +2,7 @@
 
 #include "mp/process.hpp"
 
+#include "channel/io_thread.hpp"
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "os/fork_guard.hpp"
@@ -88,12 +89,13 @@ private:
   const std::shared_ptr<child> child_;
 };
 
-// The fork server reaps its children itself. Ours are reaped by the I/O thread; but a child made by fork() is no reason
-// to start that, because the next fork would be refused while it runs: then the next start reaps.
+// The I/O thread looks after it: reaps it, and frees what we hold of it. Where there is no such thread yet, it is started
+// only for a child that would stay a zombie: not for one that the fork server reaps, and not for one made by fork(),
+// because the next fork would be refused while it runs. These are seen to by the next start.
 void let_go(std::shared_ptr<child> c) noexcept {
   let_go_of_child(c.get());
   try {
-    if (c->has_server() || (c->who().forked && !has_io_thread())) return;
+    if (!has_io_thread() && (c->has_server() || c->who().forked)) return;
     if (c->wait(time_point::min())) return remove_child(c.get());
     start_operation(std::make_shared<reap_operation>(std::move(c)));
   } catch (...) {

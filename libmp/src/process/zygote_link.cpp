@@ -122,8 +122,10 @@ zygote_link::zygote_link(pid_t pid, unique_fd pidfd, unique_fd requests, surroun
 zygote_link::~zygote_link() {
   ahead_.reset();  // it ends with its socket
   if (!pidfd_ || !requests_) return;
-  // It ends by itself when the socket closes. A stopped one would not, and its zombie would stay: so it is killed and
-  // reaped. Nobody's child depends on it: every child holds its link.
+  // It ends by itself when the socket closes, also where we may not send it signals any more (setuid). A stopped one
+  // would not, and its zombie would stay: so it is killed, too, and reaped. Nobody's child depends on it: every child
+  // holds its link.
+  requests_.reset();
   os::send_signal(pidfd_.get(), SIGKILL);
   if (os::wait_ended(pidfd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(1)))
     os::wait_own(pidfd_.get());
