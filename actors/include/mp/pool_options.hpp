@@ -59,20 +59,20 @@ struct retry {
 
 struct task_options {
   mp::deadline deadline{};
-  mp::retry retry{};
-  int priority = 0;                 ///< higher runs first
-  std::string key{};                ///< same key: same worker, in order
+  mp::retry retry{};                ///< as it is: the pool's; {.attempts = 1, .idempotent = true} is none
+  int priority = 0;                 ///< higher runs first, also before what waits in a worker already
+  std::string key{};                ///< same key: same worker, in order; a retry comes after what waits
   std::optional<duration> grace{};  ///< default: the pool's
   std::function<void(const progress_report&)> on_progress{};
 };
 
 struct map_options {
-  std::ptrdiff_t chunk = 0;       ///< items that go to a worker at once; 0: measured
+  std::ptrdiff_t chunk = 0;       ///< items that go to a worker at once, at least; 0: measured
   std::ptrdiff_t look_ahead = 0;  ///< items that imap reads ahead of its consumer; 0: 4 chunks a worker
   mp::deadline deadline{};        ///< of each item
-  mp::retry retry{};              ///< of each item
+  mp::retry retry{};              ///< of each item; as it is: the pool's
   std::stop_token stop{};         ///< tripped: what is not done is cancelled; map throws cancelled, imap ends
-  bool progress = false;          ///< one line on stderr, if that is a terminal
+  bool progress = false;          ///< map, starmap, for_each: one line on stderr, if that is a terminal
 };
 /// `pool.map(f, items, mp::progress)`
 inline const map_options progress{.progress = true};
