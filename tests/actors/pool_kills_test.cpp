@@ -21,24 +21,35 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr int most = 1 << 16;
-/// How often each number was begun and ended, by whomever.
+/// How often each number was begun and ended, by whomever; and who is killed by whom.
 struct book {
   std::atomic<std::uint32_t> begun[most], ended[most];
+  std::atomic<std::uint32_t> tasks, workers, each;  // every so many tasks one of these workers is killed; 0: none
+  std::atomic<pid_t> last[4];
 };
 
 book* opened = nullptr;
-void open_book(const mp::unique_fd& file) {
+void map_book(const mp::unique_fd& file) {
   void* const page = ::mmap(nullptr, sizeof(book), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (page == MAP_FAILED) throw std::bad_alloc();
   opened = static_cast<book*>(page);  // zero is the beginning of everything in it
+}
+/// The initializer of a worker.
+void sign_book(const mp::unique_fd& file) {
+  map_book(file);
+  opened->last[opened->workers++ % 4] = ::getpid();
 }
 /// Short enough that several wait in front of a worker, long enough to be met.
 int work(int x) {
   for (int i = 0; i < 200000; ++i) asm volatile("");
   return x;
 }
+/// Kills itself, its neighbour, one that starts, or one that is dead already, when it is its turn.
 int note_down(int x) {
   ++opened->begun[x];
+  const std::uint32_t task = ++opened->tasks, each = opened->each;
+  if (each != 0 && task % each == 0)
+    if (const pid_t victim = opened->last[task / each * 7 % 4]) ::kill(victim, SIGKILL);
   work(x);
   ++opened->ended[x];
   return 3 * x;
@@ -49,7 +60,7 @@ public:
   shared_book() : file_(::memfd_create("test-book", MFD_CLOEXEC)) {
     REQUIRE(file_.get() >= 0);
     REQUIRE(::ftruncate(file_.get(), sizeof(book)) == 0);
-    open_book(file_);
+    map_book(file_);
   }
   shared_book(const shared_book&) = delete;
   shared_book& operator=(const shared_book&) = delete;
@@ -57,38 +68,12 @@ public:
 
   std::uint32_t begun(int x) const { return opened->begun[x]; }
   std::uint32_t ended(int x) const { return opened->ended[x]; }
+  void kill_each(std::uint32_t tasks) const { opened->each = tasks; }
   /// For a pool's initializer.
-  mp::task opens() const { return mp::task(open_book, mp::unique_fd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0))); }
+  mp::task signs() const { return mp::task(sign_book, mp::unique_fd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0))); }
 
 private:
   mp::unique_fd file_;
-};
-
-/// Kills workers of a pool at random until it goes. Between two kills the pool gets up to so many items done.
-class killer {
-public:
-  killer(const mp::pool& p, unsigned items)
-      : runs_([&p, items](std::stop_token stop) {
-          unsigned dice = 1;
-          const auto roll = [&dice](unsigned below) {
-            dice = dice * 1664525 + 1013904223;
-            return (dice >> 8) % below;
-          };
-          while (!stop.stop_requested()) {
-            const auto before = p.stats();
-            if (before.workers.empty()) continue;
-            ::kill(before.workers[roll(static_cast<unsigned>(before.workers.size()))].pid, SIGKILL);
-            const auto next = before.done + before.failed + roll(items);
-            eventually([&] {
-              const auto now = p.stats();
-              return stop.stop_requested() ||
-                     (now.worker_deaths != before.worker_deaths && now.done + now.failed >= next);
-            });
-          }
-        }) {}
-
-private:
-  std::jthread runs_;
 };
 
 constexpr mp::restart_limits for_ever{.intensity = 1'000'000, .back_off = {.first = 1ms, .most = 10ms}};
@@ -102,24 +87,22 @@ TEST_CASE("pool: a kill loop: every item has its answer exactly once", "[pool][k
   const fd_ledger ledger;
   {
     const shared_book ran;
+    ran.kill_each(40);
     const int many = rounds(10'000, most), in_one = 1000;
-    mp::pool p({.workers = 2, .initializer = ran.opens(), .restart = for_ever});
+    mp::pool p({.workers = 2, .initializer = ran.signs(), .restart = for_ever});
     std::set<int> seen;
     std::uint64_t lost = 0;
     int wrong = 0;
-    {
-      const killer kills(p, 300);
-      for (int first = 0; first + in_one <= many; first += in_one) {
-        std::vector<int> in = numbers(in_one);
-        for (int& i : in) i += first;
-        for (auto& o : p.outcomes(note_down, in, {.chunk = first / in_one % 10 * 20})) {
-          const int i = first + static_cast<int>(o.index);
-          wrong += !seen.insert(i).second;
-          if (o)
-            wrong += *o != 3 * i || ran.ended(i) != 1;
-          else
-            ++lost, wrong += o.code() != mp::errc::worker_died;
-        }
+    for (int first = 0; first + in_one <= many; first += in_one) {
+      std::vector<int> in = numbers(in_one);
+      for (int& i : in) i += first;
+      for (auto& o : p.outcomes(note_down, in, {.chunk = first / in_one % 10 * 20})) {
+        const int i = first + static_cast<int>(o.index);
+        wrong += !seen.insert(i).second;
+        if (o)
+          wrong += *o != 3 * i || ran.ended(i) != 1;
+        else
+          ++lost, wrong += o.code() != mp::errc::worker_died;
       }
     }
     CHECK(seen.size() == static_cast<std::size_t>(many / in_one * in_one));
@@ -138,42 +121,40 @@ TEST_CASE("pool: a kill loop: every future has its answer exactly once, and no t
   const fd_ledger ledger;
   {
     const shared_book ran;
-    mp::pool p({.workers = 2, .initializer = ran.opens(), .restart = for_ever});
+    ran.kill_each(40);
     const int many = rounds(4000, most);
     std::vector<std::atomic<int>> heard(static_cast<std::size_t>(many));  // by a callback: how often
     std::atomic<int> answers{0}, wrong{0}, lost_callbacks{0};
     int delivered = 0, lost = 0;
-    {
-      const killer kills(p, 64);
-      std::vector<std::pair<int, mp::future<int>>> taken;
-      for (int i = 0; i < many; ++i) {
-        auto f = p.submit(note_down, i);
-        if (i % 2 == 0) {
-          taken.emplace_back(i, std::move(f));
-          continue;
-        }
-        std::move(f).async_get([&, i](std::exception_ptr problem, int v) {
-          ++heard[static_cast<std::size_t>(i)];
-          if (!problem)
-            wrong += v != 3 * i || ran.ended(i) != 1;
-          else
-            ++lost_callbacks, wrong += errc_of([&] { std::rethrow_exception(problem); }) != mp::errc::worker_died;
-          ++answers;
-        });
+    mp::pool p({.workers = 2, .initializer = ran.signs(), .restart = for_ever});
+    std::vector<std::pair<int, mp::future<int>>> taken;
+    for (int i = 0; i < many; ++i) {
+      auto f = p.submit(note_down, i);
+      if (i % 2 == 0) {
+        taken.emplace_back(i, std::move(f));
+        continue;
       }
-      for (auto& [i, f] : taken) {
-        REQUIRE(f.wait_for(long_patience));
-        const auto problem = errc_of([&, i = i, &f = f] {
-          const int v = f.get();
-          ++delivered;
+      std::move(f).async_get([&, i](std::exception_ptr problem, int v) {
+        ++heard[static_cast<std::size_t>(i)];
+        if (!problem)
           wrong += v != 3 * i || ran.ended(i) != 1;
-        });
-        lost += problem == mp::errc::worker_died;
-        wrong += problem && problem != mp::errc::worker_died;
-        CHECK_FALSE(f.valid());
-      }
-      REQUIRE(eventually([&] { return answers == many / 2; }, long_patience));
+        else
+          ++lost_callbacks, wrong += errc_of([&] { std::rethrow_exception(problem); }) != mp::errc::worker_died;
+        ++answers;
+      });
     }
+    for (auto& [i, f] : taken) {
+      REQUIRE(f.wait_for(long_patience));
+      const auto problem = errc_of([&, i = i, &f = f] {
+        const int v = f.get();
+        ++delivered;
+        wrong += v != 3 * i || ran.ended(i) != 1;
+      });
+      lost += problem == mp::errc::worker_died;
+      wrong += problem && problem != mp::errc::worker_died;
+      CHECK_FALSE(f.valid());
+    }
+    REQUIRE(eventually([&] { return answers == many / 2; }, long_patience));
     CHECK(wrong == 0);
     CHECK(delivered + lost == (many + 1) / 2);
     int twice = 0, unheard = 0;
@@ -199,31 +180,29 @@ TEST_CASE("pool: a kill loop: a map whose items may run again gives all answers,
   const fd_ledger ledger;
   {
     const shared_book ran;
+    ran.kill_each(40);
     const int many = 600, all = rounds(5, 60);
-    mp::pool p({.workers = 2, .initializer = ran.opens(), .restart = for_ever});
+    mp::pool p({.workers = 2, .initializer = ran.signs(), .restart = for_ever});
     std::vector<int> expected;
     for (const int i : numbers(many)) expected.push_back(3 * i);
     std::uint64_t whole = 0, broken = 0;
-    {
-      const killer kills(p, 300);
-      for (int round = 0; round < all; ++round) {
-        CAPTURE(round);
-        const std::ptrdiff_t chunk = round % 3 == 0 ? 0 : 1 + round * 20;
-        const mp::map_options again{.chunk = chunk, .retry = until_it_is_done};
-        CHECK(p.map(note_down, numbers(many), again) == expected);
-        CHECK(p.map_async(note_down, numbers(many), again).get() == expected);
-        std::vector<int> lazily;
-        for (const int v : p.imap(note_down, numbers(many), again)) lazily.push_back(v);
-        CHECK(lazily == expected);
-        // At most once: all of it, or the death of a worker.
-        try {
-          const auto answers = p.map(note_down, numbers(many), {.chunk = chunk});
-          CHECK(answers == expected);
-          ++whole;
-        } catch (const mp::worker_died& e) {
-          CHECK(e.code() == mp::errc::worker_died);
-          ++broken;
-        }
+    for (int round = 0; round < all; ++round) {
+      CAPTURE(round);
+      const std::ptrdiff_t chunk = round % 3 == 0 ? 0 : 1 + round * 20;
+      const mp::map_options again{.chunk = chunk, .retry = until_it_is_done};
+      CHECK(p.map(note_down, numbers(many), again) == expected);
+      CHECK(p.map_async(note_down, numbers(many), again).get() == expected);
+      std::vector<int> lazily;
+      for (const int v : p.imap(note_down, numbers(many), again)) lazily.push_back(v);
+      CHECK(lazily == expected);
+      // At most once: all of it, or the death of a worker.
+      try {
+        const auto answers = p.map(note_down, numbers(many), {.chunk = chunk});
+        CHECK(answers == expected);
+        ++whole;
+      } catch (const mp::worker_died& e) {
+        CHECK(e.code() == mp::errc::worker_died);
+        ++broken;
       }
     }
     int missing = 0;
@@ -271,7 +250,7 @@ TEST_CASE("pool: its workers are killed before, while and after it is closed, dr
   for (const state into : states)
     for (const moment when : {moment::before, moment::meanwhile, moment::after})
       for (const bool busy : {true, false})
-        for (int round = 0; round < rounds(4, 60); ++round) {
+        for (int round = 0; round < rounds(3, 60); ++round) {
           CAPTURE(static_cast<int>(into), static_cast<int>(when), busy, round);
           std::vector<mp::future<int>> all;
           {
