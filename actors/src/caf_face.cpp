@@ -9,6 +9,7 @@
 #include "mp/error.hpp"
 #include "node.hpp"
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <caf/actor_proxy.hpp>

@@ -6,6 +6,8 @@
 #include "mp/this_process.hpp"
 #include "supervisor_core.hpp"
 
+#include <boost/system/system_error.hpp>
+
 namespace mp {
 namespace detail {
 namespace {

@@ -16,6 +16,9 @@
 #include "mp/restart_limits.hpp"
 #include "mp/task.hpp"
 
+#include <boost/asio/execution/executor.hpp>
+#include <boost/asio/is_executor.hpp>
+
 #include <cstddef>
 #include <optional>
 #include <stop_token>

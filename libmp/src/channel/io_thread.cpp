@@ -7,7 +7,9 @@
 #include "channel/operations.hpp"
 #include "mp/detail/io_executor.hpp"
 
+#include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
 
 #include <pthread.h>
 #include <signal.h>

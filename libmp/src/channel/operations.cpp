@@ -4,6 +4,9 @@
 
 #include "channel/operations.hpp"
 
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+
 #include <fcntl.h>
 #include <unistd.h>
 #include <algorithm>

@@ -9,6 +9,8 @@
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
+#include <boost/asio/post.hpp>
+
 #include <cstring>
 #include <utility>
 

@@ -13,14 +13,13 @@
 #include "mp/error.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/cancellation_type.hpp>
-#include <boost/asio/error.hpp>
+#include <boost/asio/error.hpp>  // operation_aborted, which async forms complete with
+#include <boost/asio/execution/blocking.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
-#include <boost/asio/system_executor.hpp>
+#include <boost/asio/require.hpp>
 
 #include <atomic>
 #include <concepts>
@@ -30,10 +29,17 @@
 #include <type_traits>
 #include <utility>
 
-namespace boost::asio::detail {
+// Named here and included by those who use them: their headers bring Asio's thread pool, scheduler and reactor.
+namespace boost::asio {
+template <typename Blocking, typename Relationship, typename Allocator>
+class basic_system_executor;
+template <typename T, typename Executor>
+struct associated_executor;
+namespace detail {
 template <typename T, typename Blocking>
 class promise_executor;  // use_future's
-}  // namespace boost::asio::detail
+}  // namespace detail
+}  // namespace boost::asio
 
 namespace mp {
 namespace asio = boost::asio;
@@ -91,17 +97,21 @@ error_code to_error_code(std::exception_ptr) noexcept;
 
 /// Says this executor "any thread"? use_future does. The I/O thread is one, and needs no thread pool of Asio's beside it.
 template <class Executor>
-inline constexpr bool is_any_thread = std::same_as<Executor, asio::system_executor>;
+inline constexpr bool is_any_thread = false;
+template <class Blocking, class Relationship, class Allocator>
+inline constexpr bool is_any_thread<asio::basic_system_executor<Blocking, Relationship, Allocator>> = true;
 template <class T, class Blocking>
 inline constexpr bool is_any_thread<asio::detail::promise_executor<T, Blocking>> = true;
 
-/// Runs `f` on that executor, never from here.
+/// Runs `f` on that executor, never from here. As asio::post, of executors of both of Asio's models.
 template <class Executor, class F>
 void post_to(const Executor& executor, F f) {
   if constexpr (std::same_as<Executor, io_thread_ref>)
     executor.post(std::make_unique<posted_call_of<F>>(std::move(f)));
+  else if constexpr (asio::can_require<Executor, asio::execution::blocking_t::never_t>::value)
+    asio::require(executor, asio::execution::blocking.never).execute(std::move(f));
   else
-    asio::post(executor, std::move(f));
+    executor.post(std::move(f), std::allocator<void>());
 }
 
 /// The same executor, which stays busy while this lives. The I/O thread needs no reason to go on.
@@ -112,6 +122,27 @@ auto keep_busy(const Executor& executor) {
   else
     return asio::prefer(executor, asio::execution::outstanding_work.tracked);
 }
+
+template <class Handler>
+concept has_associated_executor = requires {
+  sizeof(asio::associated_executor<Handler, io_thread_ref>);
+};
+/// What asio::associated_executor<Handler, io_thread_ref> says. Where nobody included that, nobody has specialised it.
+template <class Handler>
+auto find_executor(const Handler& handler) {
+  if constexpr (has_associated_executor<Handler>)
+    return asio::associated_executor<Handler, io_thread_ref>::get(handler, io_thread_ref());
+  else if constexpr (requires { typename Handler::executor_type; })
+    return handler.get_executor();
+  else
+    return io_thread_ref();
+}
+template <class Handler>
+using found_executor = decltype(find_executor(std::declval<const Handler&>()));
+/// Where a handler runs.
+template <class Handler>
+using handler_executor =
+    std::conditional_t<is_any_thread<found_executor<Handler>>, io_thread_ref, found_executor<Handler>>;
 
 /// A completion handler behind a pointer; its executor stays busy until the handler was posted or dropped.
 ///
@@ -134,16 +165,14 @@ protected:
 
 template <class Handler, class... A>
 class completion_of final : public completion<void(A...)> {
-  using associated = asio::associated_executor<Handler, io_thread_ref>;
-  using executor_type =
-      std::conditional_t<is_any_thread<typename associated::type>, io_thread_ref, typename associated::type>;
+  using executor_type = handler_executor<Handler>;
   using busy_executor = std::decay_t<decltype(keep_busy(std::declval<executor_type>()))>;
 
   static executor_type executor_of(const Handler& handler) {
     if constexpr (std::same_as<executor_type, io_thread_ref>)
       return io_thread_ref();
     else
-      return associated::get(handler, io_thread_ref());
+      return find_executor(handler);
   }
 
 public:
