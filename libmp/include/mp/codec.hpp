@@ -71,23 +71,12 @@ struct encoded {
   std::vector<unique_fd> fds{};
 };
 
-/// Encodes by `write(encoder&)` into memory that grows to what is needed. Throws: as encode.
+/// Encodes by `write(encoder&, context)` into memory that grows to what is needed. Throws: as encode.
+encoded encode_by(void (*write)(encoder&, const void* context), const void* context);
+/// The same by `write(encoder&)`.
 template <class Write>
-encoded encode_with(Write&& write) {
-  encoded message;
-  std::byte small[512];  // most messages fit, and then are written once
-  encoder first(small);
-  write(first);
-  message.bytes.resize(first.size());
-  message.fds = std::move(first.attachments());
-  if (first.overflowed()) {
-    encoder second = encoder::second_pass(message.bytes, std::move(message.fds));
-    write(second);
-    message.fds = std::move(second.attachments());
-  } else if (first.size() != 0) {
-    std::memcpy(message.bytes.data(), small, first.size());
-  }
-  return message;
+encoded encode_with(const Write& write) {
+  return encode_by([](encoder& e, const void* context) { (*static_cast<const Write*>(context))(e); }, &write);
 }
 
 template <class T>

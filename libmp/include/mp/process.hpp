@@ -61,8 +61,7 @@ public:
   /// Throws:   error{unencodable}, error{too_large}, error{invalid_argument} (a null function, an empty task).
   template <class F, class... A>
   requires detail::process_function<F>
-  explicit process(F&& f, A&&... args)
-      : process(process_options{}, encode_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
+  explicit process(F&& f, A&&... args) : process(encode_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
   template <class F, class... A>
   process(process_options options, F&& f, A&&... args)
       : process(std::move(options), encode_call(std::forward<F>(f), std::forward<A>(args)...), tag{}) {}
@@ -154,6 +153,7 @@ private:
   friend struct detail::process_access;
   friend struct detail::process_hooks;
   struct tag {};
+  process(detail::encoded call, tag);
   process(process_options options, detail::encoded call, tag);
   template <class F, class... A>
   static detail::encoded encode_call(F&& f, A&&... args) {

@@ -58,9 +58,9 @@ public:
   worker_died(errc code, std::vector<mp::post_mortem> deaths);
 
   /// Of the last attempt.
-  const mp::post_mortem& post_mortem() const noexcept { return deaths_.back(); }
+  const mp::post_mortem& post_mortem() const noexcept;
   /// Of all attempts.
-  std::span<const mp::post_mortem> deaths() const noexcept { return deaths_; }
+  std::span<const mp::post_mortem> deaths() const noexcept;
 
 private:
   std::vector<mp::post_mortem> deaths_;

@@ -64,6 +64,17 @@ void write_call(encoder& e, const bound_call& call) {
 
 }  // namespace
 
+bound_call make_call(encoded&& arguments, const call_target& target, bool wants_stop_token, std::uintptr_t code,
+                     std::string_view type) {
+  bound_call call;
+  call.target = target;
+  call.arguments = std::move(arguments.bytes);
+  call.fds = std::move(arguments.fds);
+  call.wants_stop_token = wants_stop_token;
+  call.function = code != 0 ? name_function(code, type) : std::string(type);
+  return call;
+}
+
 encoded serialise_call(const bound_call& call) {
   encoded message = encode_with([&call](encoder& e) { write_call(e, call); });
   message.fds.reserve(call.fds.size());

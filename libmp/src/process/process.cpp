@@ -86,6 +86,7 @@ process::~process() {
   if (state_ && state_->child && state_->made_in == os::fork_generation()) detail::let_go_of_child(state_->child.get());
 }
 
+process::process(detail::encoded call, tag t) : process(process_options{}, std::move(call), t) {}
 process::process(process_options options, detail::encoded call, tag)
     : state_(std::make_unique<detail::process_state>(std::move(options), std::move(call))) {}
 

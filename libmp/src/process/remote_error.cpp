@@ -46,6 +46,9 @@ std::string describe(errc code, const std::vector<mp::post_mortem>& deaths) {
 
 }  // namespace
 
+const mp::post_mortem& worker_died::post_mortem() const noexcept { return deaths_.back(); }
+std::span<const mp::post_mortem> worker_died::deaths() const noexcept { return deaths_; }
+
 worker_died::worker_died(errc code, std::vector<mp::post_mortem> deaths)
     : error(code, describe(code, deaths)), deaths_(std::move(deaths)) {}
 

@@ -5,11 +5,14 @@
 #include "mp/error.hpp"
 
 #include <cxxabi.h>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <string_view>
 #include <typeinfo>
+#include <utility>
 
 namespace mp::detail {
 namespace {
@@ -25,6 +28,23 @@ std::string name_of_current_exception() {
 }
 
 }  // namespace
+
+encoded encode_by(void (*write)(encoder&, const void*), const void* context) {
+  encoded message;
+  std::byte small[512];  // most messages fit, and then are written once
+  encoder first(small);
+  write(first, context);
+  message.bytes.resize(first.size());
+  message.fds = std::move(first.attachments());
+  if (first.overflowed()) {
+    encoder second = encoder::second_pass(message.bytes, std::move(message.fds));
+    write(second, context);
+    message.fds = std::move(second.attachments());
+  } else if (first.size() != 0) {
+    std::memcpy(message.bytes.data(), small, first.size());
+  }
+  return message;
+}
 
 void throw_unencodable(const char* why) {
   throw_error(errc::unencodable, std::string("the value cannot be sent: it holds ") + why);

@@ -73,6 +73,9 @@ std::uintptr_t resolve(const call_target&);
 /// What a function pointer is called in messages: its symbol, or else its type.
 std::string name_function(std::uintptr_t code, std::string_view type);
 
+/// A bound call of what was encoded. `code`: the function pointer that is called, 0 if it is none.
+bound_call make_call(encoded&& arguments, const call_target& target, bool wants_stop_token, std::uintptr_t code,
+                     std::string_view type);
 /// All of a call, with duplicates of its descriptors. Throws: error{out_of_resources}.
 encoded serialise_call(const bound_call&);
 /// Does the callable of a serialised call ask for a stop token? Throws: error{undecodable}.
@@ -198,16 +201,9 @@ bound_call bind_planned(const F& f, call_plan<Stop, P...>, A&&... args) {
   // What was moved in belongs to the call now. Only here, so that a failure above has taken nothing.
   (drop_handed_over<P>(std::forward<A>(args)), ...);
 
-  bound_call call;
-  call.target = target_of_thunk<F, Stop, Result, P...>();
-  call.arguments = std::move(message.bytes);
-  call.fds = std::move(message.fds);
-  call.wants_stop_token = Stop;
-  if constexpr (std::is_pointer_v<F>)
-    call.function = name_function(reinterpret_cast<std::uintptr_t>(f), type_name<F>());
-  else
-    call.function = std::string(type_name<F>());
-  return call;
+  std::uintptr_t code = 0;
+  if constexpr (std::is_pointer_v<F>) code = reinterpret_cast<std::uintptr_t>(f);
+  return make_call(std::move(message), target_of_thunk<F, Stop, Result, P...>(), Stop, code, type_name<F>());
 }
 
 /// Encodes a call. With Result, the callable's result can be taken where it runs.
