@@ -143,9 +143,11 @@ TEST_CASE("pool: a kill loop: every future has its answer exactly once, and no t
         ++answers;
       });
     }
-    for (auto& [i, f] : taken) {
+    for (auto& one : taken) {
+      const int i = one.first;
+      auto& f = one.second;
       REQUIRE(f.wait_for(long_patience));
-      const auto problem = errc_of([&, i = i, &f = f] {
+      const auto problem = errc_of([&] {
         const int v = f.get();
         ++delivered;
         wrong += v != 3 * i || ran.ended(i) != 1;
@@ -267,7 +269,7 @@ TEST_CASE("pool: its workers are killed before, while and after it is closed, dr
               std::barrier both(2);
               const std::jthread kills([&] {
                 both.arrive_and_wait();
-                for (int i = 0; i < 200 * (round % 4); ++i) std::this_thread::yield();
+                for (int i = 0; i < 100000 * (round % 3); ++i) asm volatile("");
                 kill_all();
               });
               both.arrive_and_wait();
