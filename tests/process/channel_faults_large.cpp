@@ -235,8 +235,8 @@ TEST_CASE("queue: a child puts 64 MiB of small items at the defaults and ends be
     CHECK(p.join_for(2 * long_patience) == mp::exit_status::exited(0));
     CHECK(q.size() == 64_MiB / 64);
     std::uint64_t expected = 0, wrong = 0;
-    while (const auto item = q.try_get()) {
-      wrong += (*item)[0] != expected || (*item)[7] != expected + 7;
+    for (const auto& item : q) {
+      wrong += item[0] != expected || item[7] != expected + 7;
       ++expected;
     }
     CHECK(expected == 64_MiB / 64);

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <future>
+#include <optional>
 #include <set>
 
 using namespace mp_test;
@@ -197,6 +198,23 @@ TEST_CASE("pipe: a receiving end that a task gives to a second process is refuse
     CHECK(next.number == 2);
     third.kill();
     third.join();
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pipe: an end that left in order has left, though the task that it came with was kept beyond that",
+          "[pipe][faults]") {
+  const fd_ledger ledger = holdings_now();
+  {
+    auto [in, out] = mp::pipe<int>();
+    std::optional<mp::task> kept(
+        std::in_place, [](mp::sender<int> to) { to.put(1); }, std::move(out));
+    mp::process p(*kept);
+    CHECK(p.start().join().success());
+    CHECK(in.get_for(patience) == 1);
+    CHECK(in.try_get() == std::nullopt);  // a task that holds the end may still run again
+    kept.reset();
+    CHECK_ERRC(in.get_for(patience), closed);
   }
   CHECK_CLEAN(ledger);
 }

@@ -165,9 +165,13 @@ void ring_channel::drop_role(role r) noexcept {
 }
 
 // Asked before our own lock goes: a handle on its way holds one already, so an end that moved is not an end that left.
+// An end of a pipe that is still ours has not moved, whoever else holds the description that it came with: our parent
+// does until start() has returned, and by then we may be gone.
 void ring_channel::mark_left(side s) noexcept {
   control& c = shared();
-  if (!presence_.others_hold(s == side::put ? put_presence : get_presence))
+  const std::atomic<u32>& user = s == side::put ? c.writer : c.reader;
+  const bool is_ours_still = is_pipe() && user.load(std::memory_order_relaxed) == presence_.self();
+  if (is_ours_still || !presence_.others_hold(s == side::put ? put_presence : get_presence))
     (s == side::put ? c.writer_left : c.reader_left).store(1, std::memory_order_release);
 }
 
