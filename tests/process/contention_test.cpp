@@ -201,3 +201,54 @@ TEST_CASE("request: one that waits behind a put ends with its process", "[reques
   }
   CHECK_CLEAN(ledger);
 }
+
+TEST_CASE("mailbox: what the parent sends is not lost where another one's put is in the way", "[mailbox][process]") {
+  const fd_ledger ledger;
+  {
+    mp::queue<mp::address> known;
+    mp::queue<int> got;
+    mp::process child(
+        [](mp::queue<mp::address> tell, mp::queue<int> out) {
+          tell.put(mp::mailbox{}.address());  // so others have it: the parent's messages are put into this one
+          for (int i = 0; i < 3; ++i) mp::receive([&](int n) { out.put(n); });
+        },
+        known, got);
+    child.start();
+    const auto own = known.get_for(patience);
+    REQUIRE(own);
+    held_put_lock lock(channel_of(*own));
+    child.send(1);
+    child.send(2);
+    child.send(3);
+    REQUIRE(eventually([&] { return lock.is_wanted(); }));
+    // What was taken from the parent's is in the child's hand: it takes no more meanwhile.
+    CHECK(channel_of(child.address())->size() == 2);
+    lock.release();
+    for (int n = 1; n <= 3; ++n) CHECK(got.get_for(patience) == n);
+    CHECK(child.join().success());
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("mailbox: what the parent sends is not lost where the child's own mailbox is full", "[mailbox][process]") {
+  const fd_ledger ledger;
+  {
+    mp::queue<mp::address> known;
+    mp::queue<int> got;
+    mp::process child(
+        [](mp::queue<mp::address> tell, mp::queue<int> out) {
+          mp::mailbox here;
+          here.set_bound(1);
+          here.address().send(0);
+          tell.put(here.address());
+          for (int i = 0; i < 21; ++i) mp::receive([&](int n) { out.put(n); });
+        },
+        known, got);
+    child.start();
+    REQUIRE(known.get_for(patience));
+    for (int n = 1; n <= 20; ++n) child.send(n);
+    for (int n = 0; n <= 20; ++n) CHECK(got.get_for(patience) == n);
+    CHECK(child.join().success());
+  }
+  CHECK_CLEAN(ledger);
+}
