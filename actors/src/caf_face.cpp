@@ -131,7 +131,7 @@ public:
       const auto& to = address_access::state(to_);
       if (!what->mid.is_request()) {
         // Never waits: a full mailbox, or one that is gone, loses it, as CAF loses what is sent to a dead actor.
-        static_cast<void>(send_mail(to, out.view(), time_point::min(), "as_actor"));
+        static_cast<void>(post_mail(to, out.view(), "as_actor"));
         return;
       }
       const auto request = make_state<caf_request>(what->sender, what->mid, words_);

@@ -23,8 +23,10 @@ namespace detail {
 class address_state;
 struct address_access;
 /// False: no room by `until`. Throws closed, peer_died, too_large, out_of_resources.
-bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
-               question asks = {});
+bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call);
+/// For who cannot wait and cannot come again: if somebody else is putting just now, the message is kept and follows
+/// soon. False: the mailbox is full. Throws: as send_mail.
+bool post_mail(const std::shared_ptr<address_state>& to, const letter& what, const char* call);
 }  // namespace detail
 
 /// Names one process's mailbox. Copies name the same; an address may be an argument, an item, or part of a message.
@@ -69,7 +71,7 @@ public:
   }
 
   /// Sends a message of these values; what its handler returns there, or throws, is the answer. R must be the type that
-  /// the handler returns. Never waits.
+  /// the handler returns. Never waits: if somebody else is putting into that mailbox just now, the message follows soon.
   ///
   /// Throws:   error{unencodable}, error{too_large}, error{out_of_resources}. All else comes through the future: what
   ///           the handler threw, error{deadline_exceeded}: no answer within `limit`; error{peer_died}: the process ended

@@ -18,6 +18,8 @@ namespace mp::detail {
 namespace {
 // Death of a process can swallow a wake-up; this bounds how late we see that (FAULTS rule 4).
 constexpr auto sweep_every = std::chrono::milliseconds(50);
+// For operations that wait for what nobody announces: a lock of another process.
+constexpr auto soon_after = std::chrono::milliseconds(1);
 // So many operations of one group are finished before another group has its turn.
 constexpr int turn = 256;
 
@@ -78,7 +80,7 @@ void operations::add(std::shared_ptr<async_operation> operation) {
   made->waiting.push_back(std::move(operation));
   groups_.emplace(key, std::move(made));
   run(key);
-  start_sweep();
+  if (!groups_.empty()) start_sweep(sweep_every);
 }
 
 void operations::run(const void* key) {
@@ -101,6 +103,7 @@ void operations::run(const void* key) {
     const int fd = prepare(first);
     // Ready and yet not possible (room, but not enough of it): the sweep looks again.
     if (fd == async_operation::at_once && ++at_once_in_vain < 4) continue;
+    if (fd == async_operation::soon) start_sweep(soon_after);
     if (fd >= 0) poll(key, g, fd);
     return;
   }
@@ -154,17 +157,19 @@ void operations::abort_all(const error_code& why) noexcept {
   for (auto& [key, g] : gone)
     for (auto& operation : g->waiting) operation->abort(why);
   sweep_.cancel();
+  sweeping_ = false;
 }
 
-void operations::start_sweep() {
-  if (sweeping_ || groups_.empty()) return;
+void operations::start_sweep(std::chrono::milliseconds in) {
+  const auto then = std::chrono::steady_clock::now() + in;
+  if (sweeping_ && sweep_.expiry() <= then) return;
   sweeping_ = true;
-  sweep_.expires_after(sweep_every);
+  sweep_.expires_at(then);
   sweep_.async_wait([this](const error_code& ec) {
+    if (ec) return;  // another one comes sooner
     sweeping_ = false;
-    if (ec) return;
     sweep();
-    start_sweep();
+    if (!groups_.empty()) start_sweep(sweep_every);
   });
 }
 

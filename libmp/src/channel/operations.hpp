@@ -12,6 +12,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -48,7 +49,7 @@ private:
   void run(const void* key);
   void poll(const void* key, group&, int fd);
   void sweep();
-  void start_sweep();
+  void start_sweep(std::chrono::milliseconds in);
   group* find(const void* key, std::uint64_t id) noexcept;
 
   asio::io_context& context_;

@@ -28,6 +28,15 @@ inline bool ring_channel::time_to_look() noexcept {
 
 op_status ring_channel::put(role as, const outgoing& m, time_point until) {
   if (put_fast(m)) return op_status::ok;
+  const op_status s = put_slow(as, m, until);
+  return s == op_status::busy ? op_status::timed_out : s;
+}
+
+op_status ring_channel::try_put(role as, const outgoing& m) {
+  return put_fast(m) ? op_status::ok : put_slow(as, m, time_point::min());
+}
+
+op_status ring_channel::put_slow(role as, const outgoing& m, time_point until) {
   check_process();
   if (m.size > max_message)
     detail::throw_error(errc::too_large,
@@ -187,7 +196,7 @@ op_status ring_channel::put_small(role as, const outgoing& m, time_point until) 
     if (is_pipe()) {
       done = try_commit(m, bytes, nullptr, short_of_fds);
     } else {
-      if (!lock_put(until)) return op_status::timed_out;
+      if (!lock_put(until)) return op_status::busy;
       const release_on_exit guard{&c.put_lock};
       if (c.shut.load(std::memory_order_relaxed)) return op_status::closed;
       done = try_commit(m, bytes, nullptr, short_of_fds);
@@ -217,7 +226,7 @@ op_status ring_channel::put_body(role as, const outgoing& m, time_point until) {
   };
   for (;;) {
     const position head = c.head.load(std::memory_order_relaxed);
-    if (!lock_put(until)) return op_status::timed_out;
+    if (!lock_put(until)) return op_status::busy;
     {
       const release_on_exit guard{&c.put_lock};
       body = bodies_.acquire(m.size, head_sequence(), most);
@@ -240,7 +249,7 @@ op_status ring_channel::put_body(role as, const outgoing& m, time_point until) {
     for (;;) {
       const position head = c.head.load(std::memory_order_relaxed);
       bool short_of_fds = false, done = false;
-      op_status s = op_status::timed_out;
+      op_status s = op_status::busy;
       if (lock_put(until)) {
         const release_on_exit guard{&c.put_lock};
         if (c.shut.load(std::memory_order_relaxed))

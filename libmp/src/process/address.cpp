@@ -12,6 +12,8 @@
 
 #include <unistd.h>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace mp {
 namespace detail {
@@ -52,10 +54,8 @@ bool address_state::is_alive() const noexcept {
   return who != 0 && os::is_running(who, start_time());
 }
 
-bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
-               question asks) {
-  if (!to) throw_error(errc::closed, std::string(call) + ": the address names nobody");
-  if (until > time_point::min()) check_may_wait(call);
+op_status put_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
+                   question asks) {
   // Until the receiver knows where answers go, requests go one by one: none may overtake the one that says it.
   std::unique_lock in_turn(to->first_request(), std::defer_lock);
   if (asks.number != 0 && !to->knows_answers()) in_turn.lock();
@@ -67,13 +67,13 @@ bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, tim
     channel& c = to->to().open_to_put("address", "send to it");
     const envelope all{what, first ? &own : nullptr, first_asked ? &own_answers() : nullptr, asks};
     const op_status status =
-        c.nobody_gets(role::sender)
-            ? op_status::closed
-            : with_message(all, [&](const outgoing& out) { return c.put(role::sender, out, until); });
+        c.nobody_gets(role::sender) ? op_status::closed : with_message(all, [&](const outgoing& out) {
+          return until > time_point::min() ? c.put(role::sender, out, until) : c.try_put(role::sender, out);
+        });
     if (status == op_status::ok && first_asked) to->answers_told();
-    if (status == op_status::ok) return true;
+    if (status == op_status::ok) return status;
     if (first) to->forget_introduction();
-    if (status == op_status::timed_out) return false;
+    if (status == op_status::timed_out || status == op_status::busy) return status;
     const std::string who = std::string(call) + ": process " + std::to_string(to->pid());
     if (c.left_in_order(side::get)) throw_error(errc::closed, who + " has left; nothing was sent");
     throw_error(errc::peer_died, who + " died; nothing was sent");
@@ -81,6 +81,73 @@ bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, tim
     if (first) to->forget_introduction();
     throw;
   }
+}
+
+bool send_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call) {
+  if (!to) throw_error(errc::closed, std::string(call) + ": the address names nobody");
+  if (until > time_point::min()) check_may_wait(call);
+  if (!to->late().is_empty() && !to->late().flush_until(until)) return false;
+  return put_mail(to, what, until, call) == op_status::ok;
+}
+
+namespace {
+
+class late_letter final : public outbox::item {
+public:
+  late_letter(std::shared_ptr<address_state> to, const letter& what, const char* call, question asks)
+      : to_(std::move(to)),
+        types_(what.types.begin(), what.types.end()),
+        values_(kept_message::of([&](encoder& e) { what.write(what.values, e); })),
+        call_(call),
+        asks_(asks) {}
+
+  bool try_put() noexcept override {
+    if (asks_.number != 0 && !is_open_request(asks_.number)) return true;
+    try {
+      const letter what{types_,
+                        [](const void* from, encoder& e) { static_cast<const kept_message*>(from)->write_into(e); },
+                        &values_};
+      status_ = put_mail(to_, what, time_point::min(), call_, asks_);
+      // A full mailbox is an answer to a request; what else is here was accepted.
+      return status_ != op_status::busy && (asks_.number != 0 || status_ != op_status::timed_out);
+    } catch (...) {
+      problem_ = std::current_exception();
+      return true;
+    }
+  }
+  void finish() noexcept override {
+    if (asks_.number == 0) return;
+    if (status_ == op_status::timed_out) return refuse_request(asks_.number);
+    if (problem_) fail_request(asks_.number, std::move(problem_));
+  }
+
+private:
+  const std::shared_ptr<address_state> to_;
+  const std::vector<std::uint64_t> types_;
+  const kept_message values_;
+  const char* const call_;
+  const question asks_;
+  op_status status_ = op_status::ok;
+  std::exception_ptr problem_;
+};
+
+}  // namespace
+
+bool post_mail(const std::shared_ptr<address_state>& to, const letter& what, const char* call, question asks) {
+  if (!to) throw_error(errc::closed, std::string(call) + ": the address names nobody");
+  outbox& late = to->late();
+  if (late.is_empty() || late.flush()) {
+    const op_status status = put_mail(to, what, time_point::min(), call, asks);
+    if (status != op_status::busy) return status == op_status::ok;
+  }
+  // Who is stopped in the middle of a put may be so for long: what waits here is a mailbox that is full, some time.
+  if (std::cmp_greater_equal(late.size(), usual_mailbox_bound)) return false;
+  late.add(std::make_unique<late_letter>(to, what, call, asks));
+  return true;
+}
+
+bool post_mail(const std::shared_ptr<address_state>& to, const letter& what, const char* call) {
+  return post_mail(to, what, call, {});
 }
 
 void handle_codec<address>::encode(encoder& e, const address& a) {

@@ -1,10 +1,12 @@
-// Answers to requests of other processes. Must never wait for who asked, and never throw at who answers.
+// Answers to requests of other processes. Must never wait for who asked, must lose none while who asked lives, and must
+// never throw at who answers.
 
 #include "mp/detail/request.hpp"
 #include "mp/error.hpp"
 #include "mp/remote_error.hpp"
 #include "process/mailbox_state.hpp"
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,7 +21,7 @@ struct answer {
   std::optional<std::uint64_t> listed{};  // the type, where the answer is a list of this one value
 };
 
-std::shared_ptr<const handle> who_asked(const mail& asked) {
+std::shared_ptr<const asker> who_asked(const mail& asked) {
   mailbox_state& me = own_mailbox();
   const std::lock_guard lock(me.mutex);
   const auto it = me.answer_to.find({asked.sender_pid, asked.sender_token});
@@ -42,12 +44,40 @@ struct handle_codec<answer> {
 
 namespace {
 
+// False: not now. No room beside a gigabyte of answers, no memory for more, or another who answers is stopped in the
+// middle of it: as long as the asker lives, that may pass.
+bool put(const asker& to, const outgoing& out) {
+  try {
+    const op_status s = to.answers.shared()->try_put(role::sender, out);
+    return s != op_status::timed_out && s != op_status::busy;
+  } catch (const error& e) {
+    if (e.code() != errc::out_of_resources) throw;
+    return false;
+  }
+}
+
+class late_answer final : public outbox::item {
+public:
+  late_answer(std::shared_ptr<const asker> to, kept_message what) : to_(std::move(to)), what_(std::move(what)) {}
+  bool try_put() noexcept override {
+    try {
+      return to_->answers.shared()->nobody_gets(role::sender) || put(*to_, what_.view());
+    } catch (...) {
+      return true;  // not one that can be put
+    }
+  }
+
+private:
+  const std::shared_ptr<const asker> to_;
+  const kept_message what_;
+};
+
 void send(const mail& asked, const answer& what) {
   const auto to = who_asked(asked);
   if (!to) return;
-  // Full of a gigabyte of answers, or gone: nobody takes this one.
-  static_cast<void>(
-      with_message(what, [&](const outgoing& out) { return to->shared()->put(role::sender, out, time_point::min()); }));
+  if (to->late->is_empty() && with_message(what, [&](const outgoing& out) { return put(*to, out); })) return;
+  to->late->add(
+      std::make_unique<late_answer>(to, kept_message::of([&](encoder& e) { handle_codec<answer>::encode(e, what); })));
 }
 
 }  // namespace

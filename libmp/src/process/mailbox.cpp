@@ -35,7 +35,7 @@ std::shared_ptr<mail> read_mail(incoming&& item) {
     m->answer_type = d.number<std::uint64_t>();
   }
   if (brings & brings_answers) {
-    auto to = std::make_shared<const handle>(
+    auto to = std::make_shared<const asker>(
         handle::import_from(d, 0, "address", [](role r, const channel_options&) { return r == role::sender; }));
     const std::lock_guard lock(me.mutex);
     std::erase_if(me.answer_to,

@@ -15,6 +15,7 @@
 #include "process/stop.hpp"
 
 #include <mutex>
+#include <optional>
 #include <string>
 
 namespace mp::detail {
@@ -28,32 +29,47 @@ handle unpack(std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
 }
 
 // What the parent sends into the mailbox that it made is put into ours: others know ours already.
+// One message at a time is in its hand, until it is in ours: another may take the room that was seen, or be stopped in the
+// middle of a put. It puts as a sender: the only one who has everything of a full channel would be told that it has ended.
 class bridge final : public async_operation {
 public:
   explicit bridge(handle from) : from_(std::move(from)) {}
   bool try_finish() noexcept override {
     try {
       for (;;) {
-        const auto into = own_mailbox().channel_now();
-        if (!into->ready(role::whole, side::put)) return false;
+        into_ = own_mailbox().channel_now();
+        if (in_hand_) {
+          last_ = into_->try_put(role::sender, in_hand_->view());
+          tries_in_vain_ = last_ == op_status::ok ? 0 : tries_in_vain_ + 1;
+          if (last_ != op_status::ok) return false;
+          in_hand_.reset();
+        }
+        if (!into_->ready(role::sender, side::put)) {
+          last_ = op_status::timed_out;
+          return false;
+        }
+        last_ = op_status::ok;
         std::size_t taken = 0;
-        const auto forward = [](void* to, incoming&& item) {
-          outgoing out;
-          out.size = item.bytes.size();
-          out.bytes = item.bytes;
-          out.fds = item.fds;
-          static_cast<void>(static_cast<channel*>(to)->put(role::whole, out, time_point::min()));
+        const auto take = [](void* into, incoming&& item) {
+          static_cast<std::optional<kept_message>*>(into)->emplace(
+              kept_message{{item.bytes.begin(), item.bytes.end()}, std::move(item.fds)});
         };
-        const op_status s = from_.shared()->get(role::receiver, 1, forward, into.get(), time_point::min(), taken);
+        const op_status s = from_.shared()->get(role::receiver, 1, take, &in_hand_, time_point::min(), taken);
         if (s == op_status::timed_out) return false;
         if (s != op_status::ok) return true;  // the parent is gone
       }
+    } catch (const error& e) {
+      return e.code() != errc::out_of_resources;  // else what was taken is in hand, and the rest still there
     } catch (...) {
-      return true;
+      return false;
     }
   }
   int prepare() noexcept override {
     try {
+      const int again = tries_in_vain_ < hasty_tries ? soon : none;
+      if (last_ == op_status::busy) return again;
+      if (last_ == op_status::timed_out)
+        return into_->prepare_poll(role::sender, side::put) ? again : into_->poll_fd(side::put);
       return from_.shared()->prepare_poll(role::receiver, side::get) ? at_once : from_.shared()->poll_fd(side::get);
     } catch (...) {
       return none;
@@ -62,7 +78,11 @@ public:
   void abort(const error_code&) noexcept override {}
 
 private:
-  handle from_;
+  const handle from_;
+  std::shared_ptr<channel> into_;
+  std::optional<kept_message> in_hand_;
+  op_status last_ = op_status::ok;  // of the way into ours
+  int tries_in_vain_ = 0;
 };
 
 // On the I/O thread of a child: its parent made a mailbox for it.

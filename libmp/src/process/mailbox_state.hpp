@@ -14,6 +14,7 @@
 #include "os/control.hpp"
 #include "os/fork_guard.hpp"
 #include "process/mailbox_link.hpp"
+#include "process/outbox.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -50,6 +51,8 @@ public:
   bool knows_answers() const noexcept { return answers_told_.load() == present_holder(); }
   void answers_told() noexcept { answers_told_.store(present_holder()); }
   std::mutex& first_request() noexcept { return first_request_; }
+  /// Ours that could not be put at once: none of ours may overtake them.
+  outbox& late() const noexcept { return *late_; }
 
 private:
   std::uint64_t present_holder() const noexcept {
@@ -62,6 +65,14 @@ private:
   std::atomic<std::uint64_t> introduced_{0};  // to which present_holder; 0: to nobody
   std::atomic<std::uint64_t> answers_told_{0};
   std::mutex first_request_;
+  const std::shared_ptr<outbox> late_ = std::make_shared<outbox>();
+};
+
+/// A process that has asked this one.
+struct asker {
+  explicit asker(handle to) : answers(std::move(to)) {}
+  const handle answers;  // a sender of the queue that its answers come through
+  const std::shared_ptr<outbox> late = std::make_shared<outbox>();
 };
 
 /// What a message brings besides its values.
@@ -72,6 +83,13 @@ std::shared_ptr<address_state> known_address(pid_t pid, std::uint64_t start_time
 
 inline constexpr std::ptrdiff_t usual_mailbox_bound = 10'000;
 
+/// Puts one message: ok, timed_out: no room; never later than others that wait, so only for who looked after these.
+/// With `until` time_point::min() also busy. Throws as send_mail.
+op_status put_mail(const std::shared_ptr<address_state>& to, const letter& what, time_point until, const char* call,
+                   question asks = {});
+/// post_mail with a question.
+bool post_mail(const std::shared_ptr<address_state>& to, const letter& what, const char* call, question asks);
+
 /// Everything of this process's mailbox.
 struct mailbox_state {
   const std::uint64_t generation = os::fork_generation();
@@ -80,7 +98,7 @@ struct mailbox_state {
   bool known_outside = false;  // somebody may hold our address: the mailbox cannot be exchanged any more
   std::ptrdiff_t bound = usual_mailbox_bound;
   std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<address_state>> known;
-  std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<const handle>> answer_to;  // who has asked us
+  std::map<std::pair<pid_t, std::uint64_t>, std::shared_ptr<const asker>> answer_to;  // who has asked us
   packed_mailbox to_children, from_parent;
   pid_t parent = 0;
   std::shared_ptr<address_state> parent_state;

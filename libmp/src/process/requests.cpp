@@ -231,6 +231,37 @@ void forget_request(std::uint64_t number) noexcept {
   if (const auto at = t.open.find(number); at != t.open.end()) gone = t.remove(at);
 }
 
+bool is_open_request(std::uint64_t number) noexcept {
+  table& t = table::get();
+  const std::lock_guard lock(t.mutex);
+  return t.open.count(number) != 0;
+}
+
+void fail_request(std::uint64_t number, std::exception_ptr why) noexcept {
+  entry gone;
+  {
+    table& t = table::get();
+    const std::lock_guard lock(t.mutex);
+    if (const auto at = t.open.find(number); at != t.open.end()) gone = t.remove(at);
+  }
+  if (gone.request) gone.request->failed(std::move(why));
+}
+
+void refuse_request(std::uint64_t number) noexcept {
+  pid_t whom = 0;
+  {
+    table& t = table::get();
+    const std::lock_guard lock(t.mutex);
+    if (const auto at = t.open.find(number); at != t.open.end()) whom = at->second.whom.first;
+  }
+  try {
+    fail_request(number, problem(errc::overloaded, "address::request: the mailbox of process " + std::to_string(whom) +
+                                                       " is full; nothing was sent"));
+  } catch (...) {
+    fail_request(number, std::current_exception());
+  }
+}
+
 const handle& own_answers() {
   table& t = table::get();
   const std::lock_guard lock(t.mutex);
@@ -261,18 +292,9 @@ bool send_request(const std::shared_ptr<address_state>& to, const letter& what, 
     if (!std::exchange(t.listening, true)) start_operation(std::make_shared<listen_operation>());
   }
   try {
-    // Another thread or process may be putting. Its turn takes less than a microsecond, but it may have lost its
-    // processor in it, or be stopped: that is no full mailbox, and is not waited for without end.
-    const auto slice = std::chrono::milliseconds(1);
-    const auto patience = std::chrono::steady_clock::now() + std::min(limit, duration(std::chrono::seconds(1))).count();
-    do {
-      if (send_mail(to, what, time_point::min(), "address::request", {number, answer_type})) return true;
-      if (to->to().shared()->full()) break;
-      const auto soon = std::chrono::steady_clock::now() + slice;
-      if (send_mail(to, what, soon, "address::request", {number, answer_type})) return true;
-    } while (std::chrono::steady_clock::now() < patience);
-    return fail(problem(errc::overloaded, "address::request: the mailbox of process " + std::to_string(whom.first) +
-                                              " is full; nothing was sent"));
+    if (post_mail(to, what, "address::request", {number, answer_type})) return true;
+    refuse_request(number);
+    return false;
   } catch (const error& e) {
     if (e.code() == errc::unencodable || e.code() == errc::too_large) {
       forget_request(number);

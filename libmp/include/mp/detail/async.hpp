@@ -222,6 +222,7 @@ public:
 
   static constexpr int none = -1;     ///< nothing to poll; the 50 ms sweep looks
   static constexpr int at_once = -2;  ///< something came in between: try again
+  static constexpr int soon = -3;     ///< nothing to poll, but it cannot take long: try again in a millisecond
   /// After try_finish gave false: a descriptor that will be readable when trying again is worth while, or one of the
   /// above. It must stay open until the next call of this operation.
   virtual int prepare() noexcept = 0;

@@ -36,7 +36,8 @@ enum class role : unsigned char { sender, receiver, whole, whole_get };
 constexpr bool may_put(role r) noexcept { return r == role::sender || r == role::whole; }
 constexpr bool may_get(role r) noexcept { return r != role::sender; }
 
-enum class op_status : unsigned char { ok, timed_out, closed, peer_died };
+/// busy: another thread or process is in the middle of a put, perhaps without its processor; only try_put says so.
+enum class op_status : unsigned char { ok, timed_out, closed, peer_died, busy };
 
 /// One encoded message on its way in. Nothing of it is taken unless put returns ok.
 struct outgoing {
@@ -93,6 +94,8 @@ public:
   /// timed_out: no room. closed: nobody left to get it, or shut down. peer_died: the one reader (pipe) vanished.
   /// Throws too_large, out_of_resources, wrong_process, and what `write` throws.
   virtual op_status put(role as, const outgoing&, time_point until) = 0;
+  /// A put that never waits, and tells no room (timed_out) from a put of somebody else that is under way (busy).
+  virtual op_status try_put(role as, const outgoing& m) { return put(as, m, time_point::min()); }
 
   /// Gets at least one and at most `most` messages: waits for the first one only. Each is given to `fn` in order.
   /// What `fn` throws leaves get; that message is consumed, later ones stay. `taken` counts what was given.
