@@ -1,7 +1,7 @@
 #pragma once
-// The suite's second half: how channels end, what travels, async forms, misuse.
+// The suite's second half: how channels end, what travels, misuse.
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/channel_suite_async.hpp"
 
 #include <atomic>
 
@@ -236,35 +236,6 @@ TEST_CASE("channel: a handle of another item type is refused as type_mismatch", 
     mp::detail::decoder d(message.bytes, std::move(fds));
     CHECK_ERRC(mp::detail::decode<mp::queue<double>>(d), type_mismatch);
   }
-}
-
-// ---- async
-
-TEST_CASE("queue: async_get completes a callback with the item that comes later", "[queue][async][conformance]") {
-  auto q = make_queue<std::string>();
-  auto [done_in, done] = mp::pipe<std::string>({.transport = mp::transport::local});
-  q.async_get([s = std::move(done)](mp::error_code ec, std::string v) { s.put(ec ? ec.message() : v); });
-  q.put("later");
-  CHECK(done_in.get_for(patience) == "later");
-}
-
-TEST_CASE("queue: async_put waits for room without a thread", "[queue][async][conformance]") {
-  auto q = make_queue<int>(bounded(1));
-  q.put(1);
-  auto [done_in, done] = mp::pipe<bool>({.transport = mp::transport::local});
-  q.async_put(2, [s = std::move(done)](mp::error_code ec) { s.put(!ec); });
-  CHECK(done_in.try_get() == std::nullopt);
-  CHECK(q.get() == 1);
-  CHECK(q.get_for(patience) == 2);
-  CHECK(done_in.get_for(patience) == true);
-}
-
-TEST_CASE("pipe: async_get completes with closed when the sender leaves", "[pipe][async][conformance]") {
-  auto [in, out] = make_pipe<int>();
-  auto [done_in, done] = mp::pipe<bool>({.transport = mp::transport::local});
-  in.async_get([s = std::move(done)](mp::error_code ec, int) { s.put(ec == mp::errc::closed); });
-  out.close();
-  CHECK(done_in.get_for(patience) == true);
 }
 
 // Looks again and again from another thread, at least once before `close` and until it sees an end.

@@ -57,6 +57,17 @@ public:
     }
     return true;
   }
+  // The one in front may wait as a sender, for which a whole handle here counts; for that handle itself nobody is left.
+  bool try_end() noexcept override {
+    try {
+      const detail::channel& c = *to_.shared();
+      if (!c.nobody_gets(to_.as()) || (to_.as() == role::whole && !c.full())) return false;
+      abort(to_boost(errc::closed));
+    } catch (...) {
+      return false;  // it will be told when it is the first
+    }
+    return true;
+  }
   int prepare() noexcept override {
     try {
       detail::channel& c = *to_.shared();
