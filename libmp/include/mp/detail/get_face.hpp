@@ -178,9 +178,12 @@ public:
   /// Waits:    at most `limit`.
   /// Throws:   as get.
   std::optional<T> get_for(duration limit) const {
-    std::optional<T> item = take(time_point::min(), "get_for");
-    if (!item && limit > duration()) item = take(deadline_after(std::chrono::steady_clock::now(), limit), "get_for");
-    return item;
+    const bool may_wait = limit > duration();
+    if (!may_wait || tries_at_once(self().get_side().open(Derived::noun, "get_for"))) {
+      std::optional<T> item = take(time_point::min(), "get_for");
+      if (item || !may_wait) return item;
+    }
+    return take(deadline_after(std::chrono::steady_clock::now(), limit), "get_for");
   }
   /// Waits:    until `when`.
   /// Throws:   as get.

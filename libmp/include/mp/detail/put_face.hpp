@@ -208,8 +208,11 @@ private:
   }
   template <class Item>
   bool give_for(Item&& item, duration limit) const {
-    if (give(std::forward<Item>(item), time_point::min(), "put_for")) return true;
-    if (!(limit > duration())) return false;
+    const bool may_wait = limit > duration();
+    if (!may_wait || tries_at_once(self().put_side().open_to_put(Derived::noun, "put_for"))) {
+      if (give(std::forward<Item>(item), time_point::min(), "put_for")) return true;
+      if (!may_wait) return false;
+    }
     return give(std::forward<Item>(item), deadline_after(std::chrono::steady_clock::now(), limit), "put_for");
   }
 };
