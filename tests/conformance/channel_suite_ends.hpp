@@ -193,6 +193,28 @@ TEST_CASE("queue: a put that fails leaves the descriptor with its owner", "[queu
   CHECK(other);
 }
 
+TEST_CASE("pipe: an end whose own sending failed still leaves in order", "[pipe][conformance]") {
+  if constexpr (can.travel) {
+    auto full = make_pipe<mp::sender<int>>({.maxsize = 1});
+    full.sender.put(make_pipe<int>().sender);
+    auto [in, out] = make_pipe<int>();
+    CHECK_FALSE(full.sender.try_put(std::move(out)));
+    CHECK_FALSE(full.sender.put_for(std::move(out), 1ms));
+    out.put(1);
+    out.close();
+    CHECK(in.get() == 1);
+    CHECK_ERRC(in.get(), closed);
+
+    auto no_reader = make_pipe<mp::receiver<int>>();
+    no_reader.receiver.close();
+    auto ends = make_pipe<int>({.maxsize = 1});
+    CHECK_ERRC(no_reader.sender.put(std::move(ends.receiver)), closed);
+    ends.sender.put(1);
+    ends.receiver.close();
+    CHECK_ERRC(ends.sender.put(2), closed);
+  }
+}
+
 TEST_CASE("channel: handles of it travel exactly if the table says so", "[conformance][table]") {
   auto [in, out] = mp::pipe<mp::sender<int>>();  // carried by the default transport
   auto inner = make_pipe<int>();
