@@ -173,7 +173,8 @@ public:
     std::optional<T> item = take(never, "get");
     return std::move(*item);
   }
-  /// The oldest item, if there is one now. Throws: as get.
+  /// The oldest item, if there is one now. Nothing also while another process is stopped in the middle of its own call,
+  /// or, over a socket, the one that made the queue is. Throws: as get.
   std::optional<T> try_get() const { return take(time_point::min(), "try_get"); }
   /// Waits:    at most `limit`.
   /// Throws:   as get.

@@ -104,7 +104,8 @@ public:
   /// The same; handles inside the item are given away once it was put.
   void put(T&& item) const { static_cast<void>(give(std::move(item), never, "put")); }
 
-  /// False: no room now. Throws: as put.
+  /// False: no room now, or another process is stopped in the middle of its own call (over a socket: the one that made
+  /// the queue is). Throws: as put.
   [[nodiscard]] bool try_put(const T& item) const { return give(item, time_point::min(), "try_put"); }
   [[nodiscard]] bool try_put(T&& item) const { return give(std::move(item), time_point::min(), "try_put"); }
 
