@@ -23,6 +23,9 @@ clang-format-14 clang-format-14
 cmake cmake
 strace strace
 ccache ccache'
+# What a test does without, saying so.
+needs_memcheck='
+valgrind valgrind'
 
 # present WHAT: is the command, header or runtime library there?
 present() {

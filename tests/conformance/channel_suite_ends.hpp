@@ -1,7 +1,7 @@
 #pragma once
-// The suite's second half: how channels end, what travels, async forms, misuse.
+// The suite's second half: how channels end, what travels, misuse.
 
-#include "conformance/channel_suite.hpp"
+#include "conformance/channel_suite_async.hpp"
 
 #include <atomic>
 
@@ -193,6 +193,28 @@ TEST_CASE("queue: a put that fails leaves the descriptor with its owner", "[queu
   CHECK(other);
 }
 
+TEST_CASE("pipe: an end whose own sending failed still leaves in order", "[pipe][conformance]") {
+  if constexpr (can.travel) {
+    auto full = make_pipe<mp::sender<int>>({.maxsize = 1});
+    full.sender.put(make_pipe<int>().sender);
+    auto [in, out] = make_pipe<int>();
+    CHECK_FALSE(full.sender.try_put(std::move(out)));
+    CHECK_FALSE(full.sender.put_for(std::move(out), 1ms));
+    out.put(1);
+    out.close();
+    CHECK(in.get() == 1);
+    CHECK_ERRC(in.get(), closed);
+
+    auto no_reader = make_pipe<mp::receiver<int>>();
+    no_reader.receiver.close();
+    auto ends = make_pipe<int>({.maxsize = 1});
+    CHECK_ERRC(no_reader.sender.put(std::move(ends.receiver)), closed);
+    ends.sender.put(1);
+    ends.receiver.close();
+    CHECK_ERRC(ends.sender.put(2), closed);
+  }
+}
+
 TEST_CASE("channel: handles of it travel exactly if the table says so", "[conformance][table]") {
   auto [in, out] = mp::pipe<mp::sender<int>>();  // carried by the default transport
   auto inner = make_pipe<int>();
@@ -236,35 +258,6 @@ TEST_CASE("channel: a handle of another item type is refused as type_mismatch", 
     mp::detail::decoder d(message.bytes, std::move(fds));
     CHECK_ERRC(mp::detail::decode<mp::queue<double>>(d), type_mismatch);
   }
-}
-
-// ---- async
-
-TEST_CASE("queue: async_get completes a callback with the item that comes later", "[queue][async][conformance]") {
-  auto q = make_queue<std::string>();
-  auto [done_in, done] = mp::pipe<std::string>({.transport = mp::transport::local});
-  q.async_get([s = std::move(done)](mp::error_code ec, std::string v) { s.put(ec ? ec.message() : v); });
-  q.put("later");
-  CHECK(done_in.get_for(patience) == "later");
-}
-
-TEST_CASE("queue: async_put waits for room without a thread", "[queue][async][conformance]") {
-  auto q = make_queue<int>(bounded(1));
-  q.put(1);
-  auto [done_in, done] = mp::pipe<bool>({.transport = mp::transport::local});
-  q.async_put(2, [s = std::move(done)](mp::error_code ec) { s.put(!ec); });
-  CHECK(done_in.try_get() == std::nullopt);
-  CHECK(q.get() == 1);
-  CHECK(q.get_for(patience) == 2);
-  CHECK(done_in.get_for(patience) == true);
-}
-
-TEST_CASE("pipe: async_get completes with closed when the sender leaves", "[pipe][async][conformance]") {
-  auto [in, out] = make_pipe<int>();
-  auto [done_in, done] = mp::pipe<bool>({.transport = mp::transport::local});
-  in.async_get([s = std::move(done)](mp::error_code ec, int) { s.put(ec == mp::errc::closed); });
-  out.close();
-  CHECK(done_in.get_for(patience) == true);
 }
 
 // Looks again and again from another thread, at least once before `close` and until it sees an end.

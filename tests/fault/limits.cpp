@@ -261,12 +261,50 @@ void allocations_fail() {
   std::printf("figure: failing allocations: %zu sites, 0 crashes\n", sites);
 }
 
+// As many bodies as there can be were made, all of other sizes than what is put now.
+void bodies_of_other_sizes() {
+  constexpr std::size_t sizes[] = {3000, 10'000, 100'000, 3'000'000};
+  std::size_t puts = 0;
+  bool fits = true, whole = true;
+  for (const channel_kind kind : {channel_kind::queue, channel_kind::pipe})
+    for (const std::size_t first : sizes) {
+      const auto c = make(kind);
+      const bool pipe = kind == channel_kind::pipe;
+      const role put = pipe ? role::sender : role::whole, get = pipe ? role::receiver : role::whole;
+      c->add_role(put);
+      if (pipe) c->add_role(get);
+      constexpr u32 most = 2;
+      std::vector<seen> got;
+      for (u64 i = 0; i < most; ++i) put_item(*c, put, i, first, at_once);
+      for (u64 i = 0; i < most; ++i) get_items(*c, get, got, at_once);
+      c->clear_hand();
+      view(*c).head().fewer_bodies = ring::max_bodies - most;
+      for (int round = 0; round < 3; ++round)
+        for (const std::size_t size : sizes) {
+          ++puts;
+          fits &= put_item(*c, put, puts, size, in(patience)) == op_status::ok;
+          fits &= get_items(*c, get, got, at_once) == op_status::ok;
+          whole &= got.back().whole && got.back().id == puts && got.back().size == size;
+        }
+      fits &= put_item(*c, put, 1, first, at_once) == op_status::ok;
+      c->clear_hand();
+      fits &= put_item(*c, put, 2, first, at_once) == op_status::ok;
+      all.check(put_item(*c, put, 3, first, at_once) == op_status::timed_out, "a put waits when all bodies are in use");
+      const std::string damage = view(*c).damage();
+      all.check(damage.empty(), "the lists are whole: " + damage);
+    }
+  all.check(fits, "a put into an empty channel finds room, whatever sizes were put before");
+  all.check(whole, "a message in a body of another size is whole");
+  std::printf("figure: no new bodies: %zu puts of other sizes than before\n", puts);
+}
+
 }  // namespace
 
 int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   shared_memory();
   receiver_out_of_descriptors();
+  bodies_of_other_sizes();
   allocations_fail();
   return all.finish();
 }

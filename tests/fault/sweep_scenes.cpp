@@ -51,6 +51,18 @@ void warm_bodies(channel& c) {
   c.clear_hand();
 }
 
+// All bodies that there may be have been used, for messages of `size`, and are free.
+std::function<void(channel&)> use_all_bodies(std::size_t size) {
+  return [size](channel& c) {
+    constexpr u32 most = 3;
+    std::vector<seen> got;
+    for (u64 i = 0; i < most; ++i) put_item(c, role::whole, 600, size, at_once);
+    for (u64 i = 0; i < most; ++i) get_items(c, role::whole, got, at_once);
+    c.clear_hand();
+    view(c).head().fewer_bodies = ring::max_bodies - most;
+  };
+}
+
 scene base(const char* name) {
   scene s;
   s.name = name;
@@ -107,6 +119,10 @@ std::vector<scene> queue_scenes() {
   add(put_scene("queue: put that gives an extent back")).set_up = grow_and_drain;
   add(put_scene("queue: put of a large message", large));
   add(put_scene("queue: put of a large message into a used body", large)).set_up = warm_bodies;
+  add(put_scene("queue: put of a large message into a body of a smaller class", 2 * large)).set_up =
+      use_all_bodies(large);
+  add(put_scene("queue: put of a large message into a body of a larger class", large)).set_up =
+      use_all_bodies(2 * large);
   {
     scene& s = add(put_scene("queue: put of a large message near the bound", 2 * large));
     s.size = large;

@@ -57,13 +57,15 @@ int main(int argc, char** argv) {
   message(10, std::vector<bool>{true, false, true});
   message(12, std::map<std::string, std::vector<record>>{{"k", {r, r}}});
 
-  std::vector<std::byte> stream;
   for (std::size_t body : {0u, 5u, 100u}) {
-    const auto header = mp::wire::encode_header({mp::wire::frame_kind::message, 1, body, 7, body});
-    stream.insert(stream.end(), header.begin(), header.end());
-    stream.resize(stream.size() + body);
+    // {no descriptors, none of their bytes}, header, note, "the body is inside", body
+    std::vector<std::byte> record(2);
+    const auto header = mp::wire::encode_header({mp::wire::frame_kind::message, 0, body, 0, 7});
+    record.insert(record.end(), header.begin(), header.end());
+    record.resize(record.size() + 24 + 1 + body);
+    record[2 + 32] = std::byte{6};
+    save("record", "seed-" + std::to_string(body), record);
   }
-  save("frame", "seed-three", stream);
   save("call", "seed-call", serialise_call(bind_call([](int) {}, 1)).bytes);
   auto arguments = bind_call([](const std::string&, std::vector<int>) {}, "text", std::vector{1, 2, 3}).arguments;
   arguments.insert(arguments.begin(), std::byte{1});

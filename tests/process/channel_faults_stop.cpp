@@ -62,6 +62,25 @@ void put_descriptors(int count, mp::sender<std::pair<int, mp::unique_fd>> out) {
   }
 }
 
+void make_queues(mp::transport over, mp::sender<std::pair<mp::queue<numbered>, mp::queue<numbered>>> out,
+                 mp::receiver<int> gate) {
+  {
+    const mp::queue<numbered> first({.maxsize = 50, .transport = over}), second({.maxsize = 50, .transport = over});
+    out.put({first, second});
+  }
+  outcome_of([&] { gate.get(); });
+}
+void make_queue_of_three(mp::transport over, mp::sender<mp::joinable_queue<int>> out, mp::receiver<int> gate) {
+  mp::joinable_queue<int> q({.maxsize = 4, .transport = over});
+  for (int i = 1; i <= 3; ++i) q.put(i);
+  out.put(q);
+  outcome_of([&] { gate.get(); });
+}
+
+// Far below the ten seconds for which a maker was waited for, far above what a loaded machine needs for a few
+// milliseconds.
+constexpr std::int64_t clearly_too_late = 5'000'000'000;
+
 /// Processor time that a process has used, in clock ticks.
 std::int64_t ticks(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
@@ -131,8 +150,11 @@ TEST_CASE("queue: processes that are stopped at random moments lose and double n
   std::vector<std::int64_t> overruns;
   int seen = 0;
   {
-    mp::queue<numbered> first({.maxsize = 50, .transport = over}), second({.maxsize = 50, .transport = over});
     std::vector<mp::process> all;
+    auto [made_in, made] = mp::pipe<std::pair<mp::queue<numbered>, mp::queue<numbered>>>();
+    mp::queue<int> gate;
+    all.push_back(mp::process{make_queues, over, std::move(made), gate.receiver()}.start());
+    auto [first, second] = made_in.get();
     for (int i = 0; i < producers; ++i) all.push_back(mp::process{put_numbers, i, each, first.sender()}.start());
     for (int i = 0; i < passers; ++i) all.push_back(mp::process{pass_on, first.receiver(), second.sender()}.start());
     first.close();
@@ -174,12 +196,88 @@ TEST_CASE("queue: processes that are stopped at random moments lose and double n
     }
     CHECK(got == producers * each);
     CHECK(doubled == 0);
+    gate.put(0);
     for (auto& p : all) CHECK(p.join().success());
   }
   CHECK(seen > 0);
+  CHECK(std::ranges::all_of(overruns, [](std::int64_t ns) { return ns < clearly_too_late; }));
   CHECK_CLEAN(ledger);
   figure(std::string("row 85, ") + name_of(over) + ": " + std::to_string(seen) +
          " stops, 0 doubled, 0 lost; deadlines of 5 ms overrun by " + spread(overruns));
+}
+
+TEST_CASE("queue: while its maker is stopped calls end at their limits, and lose and double nothing",
+          "[queue][faults]") {
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
+  CAPTURE(name_of(over));
+  const fd_ledger ledger = holdings_now();
+  {
+    auto [made_in, made] = mp::pipe<mp::joinable_queue<int>>();
+    mp::queue<int> gate;
+    mp::process making = mp::process{make_queue_of_three, over, std::move(made), gate.receiver()}.start();
+    const mp::joinable_queue<int> q = made_in.get();
+    CHECK(q.get() == 1);
+    q.task_done();
+    stop(making.pid());
+
+    const std::int64_t begin = now_ns();
+    int next = 2;
+    const auto take = [&](const std::optional<int>& got) {
+      if (got) CHECK(*got == next++);
+    };
+    int put = 3;
+    CHECK(outcome_of([&] {
+            take(q.try_get());
+            take(q.get_for(20ms));
+            if (q.try_put(put + 1)) ++put;
+            if (q.put_for(put + 1, 20ms)) ++put;
+            CHECK_FALSE(q.join_for(20ms));
+            CHECK(q.take_lost().empty());
+            take(q.get_until(std::chrono::steady_clock::now() + 20ms));
+            while (const auto got = q.get_for(1ms)) take(got);
+          }) == "nothing");
+    CHECK(now_ns() - begin < clearly_too_late);
+    {
+      const std::vector<mp::joinable_queue<int>> more_than_its_socket_holds(2000, q);
+      CHECK(now_ns() - begin < 2 * clearly_too_late);
+    }
+    CHECK(now_ns() - begin < 2 * clearly_too_late);
+    go_on(making.pid());
+
+    for (; next <= put; ++next) CHECK(q.get_for(patience) == next);
+    q.put(42);
+    CHECK(q.get_for(patience) == 42);
+    CHECK_FALSE(q.try_get().has_value());
+    CHECK_FALSE(q.join_for(0ms));
+    for (int i = 2; i <= put + 1; ++i) q.task_done();
+    CHECK(q.join_for(patience));
+    gate.put(0);
+    CHECK(making.join().success());
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("queue: a call that its stopped maker did not answer in time throws deadline_exceeded, not closed",
+          "[queue][faults]") {
+  const fd_ledger ledger = holdings_now();
+  {
+    auto [made_in, made] = mp::pipe<mp::joinable_queue<int>>();
+    mp::queue<int> gate;
+    mp::process making =
+        mp::process{make_queue_of_three, mp::transport::socket, std::move(made), gate.receiver()}.start();
+    const mp::joinable_queue<int> q = made_in.get();
+    CHECK(q.size() == 3);
+    stop(making.pid());
+    CHECK_ERRC(q.size(), deadline_exceeded);
+    CHECK_ERRC(q.full(), deadline_exceeded);
+    go_on(making.pid());
+    CHECK(q.size() == 3);
+    gate.put(0);
+    CHECK(making.join().success());
+    CHECK_ERRC(q.join(), closed);
+    CHECK_ERRC(q.task_done(), closed);
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("pipe: a writer whose reader does not read waits without using the processor, and nothing is lost",

@@ -63,7 +63,7 @@ public:
   /// Throws:   error{closed}, error{undecodable}.
   std::vector<lost_item<T>> take_lost() const { return this->take_lost_items(); }
 
-  /// Items that wait now; a snapshot, as the next two. Throws: error{closed}.
+  /// Items that wait now, a snapshot, as the next two. Throws: error{closed}, deadline_exceeded (socket: silent maker).
   std::size_t size() const { return handle_.open(noun, "size").size(); }
   bool empty() const { return size() == 0; }
   bool full() const { return handle_.open(noun, "full").full(); }

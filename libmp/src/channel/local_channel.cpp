@@ -250,6 +250,12 @@ bool local_channel::ready(role as, side which) {
   return shut_down_ || has_room(1) || put_ended(self_, as);
 }
 
+bool local_channel::nobody_gets(role as) const {
+  check_process();
+  const std::lock_guard guard(mutex_);
+  return shut_down_ || put_ended(self_, as);
+}
+
 bool local_channel::prepare_poll(role as, side which) {
   const int event = poll_fd(which);
   {

@@ -40,6 +40,7 @@ public:
   bool ready(role as, side) override;
   bool prepare_poll(role as, side) override;
   int poll_fd(side) override;
+  bool nobody_gets(role as) const override;
   void export_handle(encoder&, role r) override;
 
 protected:

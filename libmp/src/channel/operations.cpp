@@ -32,16 +32,20 @@ struct trying {
   ~trying() { being_tried = nullptr; }
 };
 
-bool try_finish(async_operation& operation) noexcept {
+// `attempt`: &async_operation::try_finish or &async_operation::try_end.
+bool try_one(async_operation& operation, bool (async_operation::*attempt)() noexcept) noexcept {
   if (!operation.begin_try()) {
     operation.abort(asio::error::operation_aborted);
     return true;
   }
   const trying scope(operation);
-  const bool finished = operation.try_finish();
+  const bool finished = (operation.*attempt)();
   operation.end_try(finished);
   return finished;
 }
+
+bool try_finish(async_operation& operation) noexcept { return try_one(operation, &async_operation::try_finish); }
+bool try_end(async_operation& operation) noexcept { return try_one(operation, &async_operation::try_end); }
 
 int prepare(async_operation& operation) noexcept {
   const trying scope(operation);
@@ -178,12 +182,13 @@ void operations::sweep() {
   keys.reserve(groups_.size());
   for (const auto& [key, g] : groups_) keys.push_back(key);
   for (const void* key : keys) {
+    run(key);
     const auto it = groups_.find(key);
     if (it == groups_.end()) continue;
-    // Not only the first: the end of a channel may have come for one role and not for another.
+    // Those behind the first would overtake it if they were tried (a small message fits where a large one does not); but
+    // the end of a channel may have come for one role and not for another.
     auto& waiting = it->second->waiting;
-    for (auto at = waiting.begin(); at != waiting.end();) at = try_finish(**at) ? waiting.erase(at) : at + 1;
-    run(key);
+    for (auto at = waiting.begin() + 1; at != waiting.end();) at = try_end(**at) ? waiting.erase(at) : at + 1;
   }
 }
 

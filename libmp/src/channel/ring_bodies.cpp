@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 #include <vector>
 
 namespace mp::ring {
@@ -29,9 +30,9 @@ u32 bodies::used() const noexcept {
 body_entry* bodies::sane(u32 body) const {
   if (body >= used()) return nullptr;
   body_entry& e = memory_.body(body);
-  const u32 k = e.body_class;
+  const u32 k = e.body_class();
   const bool fits =
-      k >= first_body_class && k <= last_body_class && e.index < body_region_bytes >> k && e.reserved <= u64{1} << k;
+      k >= first_body_class && k <= last_body_class && e.index() < body_region_bytes >> k && e.reserved <= u64{1} << k;
   return fits ? &e : nullptr;
 }
 
@@ -47,14 +48,15 @@ void bodies::to_free(u32 body) noexcept {
   body_entry& e = memory_.body(body);
   c.body_bytes -= std::min(c.body_bytes.load(), e.reserved);
   if (c.idle_bytes + e.reserved > most_idle_body_bytes) {
-    memory_.release(body_offset(e.body_class, e.index), e.reserved);
-    e.reserved = 0;
+    // First forgotten, then given back: killed between the two, nobody takes missing pages for reserved ones.
+    const u64 had = std::exchange(e.reserved, 0);
+    memory_.release(body_offset(e.body_class(), e.index()), had);
   }
   c.idle_bytes += e.reserved;
   e.sequence.store(no_sequence, std::memory_order_relaxed);
   e.writer.store(0, std::memory_order_relaxed);
-  e.next = c.body_free[e.body_class];
-  c.body_free[e.body_class] = body + 1;
+  e.next = c.body_free[e.body_class()];
+  c.body_free[e.body_class()] = body + 1;
 }
 
 void bodies::reclaim(u64 head_sequence) {
@@ -89,24 +91,58 @@ void bodies::reclaim(u64 head_sequence) {
   }
 }
 
+// No address space of this class is left.
+bool bodies::is_full(u32 body_class) const noexcept {
+  return body_offset(body_class, memory_.head().body_count[body_class] + 1) > body_offset(body_class + 1, 0);
+}
+
+u32 bodies::take_free(u32 body_class) {
+  control& c = memory_.head();
+  const u32 link = c.body_free[body_class];
+  if (link == 0) return none;
+  u32 steps = 0;
+  body_entry& e = checked(link, steps);
+  if (e.body_class() != body_class) damaged(c, "a list of large messages is torn");
+  c.body_free[body_class] = e.next;
+  c.idle_bytes -= std::min(c.idle_bytes, e.reserved);
+  c.body_bytes += e.reserved;
+  return link - 1;
+}
+
 u32 bodies::fresh(u32 body_class) {
   control& c = memory_.head();
-  if (c.bodies_used >= max_bodies ||
-      body_offset(body_class, c.body_count[body_class] + 1) > body_offset(body_class + 1, 0))
-    return none;
+  if (u64{c.bodies_used} + c.fewer_bodies >= max_bodies || is_full(body_class)) return none;
   const u32 body = c.bodies_used;
   if (body * sizeof(body_entry) % page_bytes == 0)
     memory_.reserve(body_table_offset + body * sizeof(body_entry), sizeof(body_entry));
   body_entry& e = memory_.body(body);
   e.sequence.store(no_sequence, std::memory_order_relaxed);
   e.writer.store(0, std::memory_order_relaxed);
-  e.body_class = body_class;
-  e.index = c.body_count[body_class];
+  e.move_to(body_class, c.body_count[body_class]);
   e.reserved = 0;
   e.next = 0;
   ++c.body_count[body_class];
   c.bodies_used = body + 1;
   return body;
+}
+
+// A free body of a smaller class becomes one of this class; so no class is visited twice, and indices suffice. Killed at
+// any point, the body is of the one class or of the other, with no page that it does not have.
+u32 bodies::move_smaller(u32 body_class) {
+  control& c = memory_.head();
+  if (is_full(body_class)) return none;
+  for (u32 smaller = body_class; smaller-- > first_body_class;) {
+    const u32 body = take_free(smaller);
+    if (body == none) continue;
+    body_entry& e = memory_.body(body);
+    const u64 had = std::exchange(e.reserved, 0);
+    c.body_bytes -= std::min(c.body_bytes.load(), had);
+    memory_.release(body_offset(smaller, e.index()), u64{1} << smaller);
+    const u32 index = c.body_count[body_class]++;  // first: never is one index given to two
+    e.move_to(body_class, index);
+    return body;
+  }
+  return none;
 }
 
 u32 bodies::acquire(u64 size, u64 head_sequence, u64 most_bytes) {
@@ -115,29 +151,22 @@ u32 bodies::acquire(u64 size, u64 head_sequence, u64 most_bytes) {
   const u64 need = pages(size);
   if (c.body_bytes != 0 && c.body_bytes + need > most_bytes) return none;
   const auto body_class = std::max(first_body_class, static_cast<u32>(std::bit_width(size - 1)));
-  u32 body;
-  if (const u32 link = c.body_free[body_class]) {
-    body = link - 1;
-    u32 steps = 0;
-    body_entry& e = checked(link, steps);
-    if (e.body_class != body_class) damaged(c, "a list of large messages is torn");
-    if (e.reserved < need) memory_.reserve(body_offset(body_class, e.index), need);
-    c.body_free[body_class] = e.next;
-    c.idle_bytes -= std::min(c.idle_bytes, e.reserved);
-  } else {
-    body = fresh(body_class);
-    if (body == none) return none;
-    body_entry& e = memory_.body(body);
+  u32 body = take_free(body_class);
+  if (body == none) body = fresh(body_class);
+  for (u32 larger = body_class + 1; body == none && larger <= last_body_class; ++larger) body = take_free(larger);
+  if (body == none) body = move_smaller(body_class);
+  if (body == none) return none;
+  body_entry& e = memory_.body(body);
+  if (e.reserved < need) {
     try {
-      memory_.reserve(body_offset(body_class, e.index), need);
+      memory_.reserve(body_offset(e.body_class(), e.index()), need);
     } catch (...) {
       to_free(body);
       throw;
     }
+    c.body_bytes += need - e.reserved;
+    e.reserved = need;
   }
-  body_entry& e = memory_.body(body);
-  e.reserved = std::max(e.reserved, need);
-  c.body_bytes += e.reserved;
   e.next = 0;
   e.writer.store(presence_.self(), std::memory_order_release);
   return body;

@@ -4,7 +4,8 @@
 /// All functions need the put lock, also for a pipe.
 ///
 /// Shape:    a body of class k has 2^k bytes of address space and as many reserved pages as its messages needed. It is
-///           free when its record is behind `head`, in nobody's hand, and no writer fills it.
+///           free when its record is behind `head`, in nobody's hand, and no writer fills it. When there are as many
+///           bodies as there can be, a message takes a larger one than it needs, or a free smaller one moves to its class.
 /// Source:   MEASURED 2.2.
 
 #include "channel/ring_presence.hpp"
@@ -40,7 +41,10 @@ private:
   u32 used() const noexcept;
   body_entry* sane(u32 body) const;
   body_entry& checked(u32 link, u32& steps) const;
+  u32 take_free(u32 body_class);
   u32 fresh(u32 body_class);
+  u32 move_smaller(u32 body_class);
+  bool is_full(u32 body_class) const noexcept;
 
   memory& memory_;
   const presence& presence_;

@@ -178,6 +178,7 @@ struct control {
   u32 body_fifo_first, body_fifo_last, body_limbo;  // index + 1
   u32 body_free[last_body_class + 1];
   u32 body_count[last_body_class + 1];
+  u32 fewer_bodies;             // than max_bodies: 0, but for tests of that limit
   std::atomic<u64> body_bytes;  // reserved by bodies in use
   u64 idle_bytes;               // reserved by bodies that are free
   // the get side
@@ -197,8 +198,14 @@ struct body_entry {
   std::atomic<u64> sequence;  // of the record that owns it; no_sequence: none
   std::atomic<u32> writer;    // the participant that is filling it, as a lock word; 0: nobody
   u32 next;                   // index + 1, in the list that it is in
-  u32 body_class, index;
+  std::atomic<u64> place;     // {class, index in it}: one word, so that a free body can move to another class
   u64 reserved;
+
+  u32 body_class() const noexcept { return static_cast<u32>(place.load(std::memory_order_relaxed)); }
+  u32 index() const noexcept { return static_cast<u32>(place.load(std::memory_order_relaxed) >> 32); }
+  void move_to(u32 new_class, u32 new_index) noexcept {
+    place.store(u64{new_index} << 32 | new_class, std::memory_order_relaxed);
+  }
 };
 static_assert(sizeof(body_entry) == 32);
 inline constexpr u64 no_sequence = ~u64{0};

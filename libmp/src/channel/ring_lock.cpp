@@ -3,6 +3,10 @@
 
 #include "channel/ring_lock.hpp"
 
+#include "channel/io_thread.hpp"
+
+#include <algorithm>
+
 namespace mp::ring {
 
 lock_result acquire_slow(lock_word& word, const presence& who, time_point until) noexcept {
@@ -13,6 +17,11 @@ lock_result acquire_slow(lock_word& word, const presence& who, time_point until)
       return lock_result::locked;
     os::relax();
   }
+  const auto begin = std::chrono::steady_clock::now();
+  const bool is_patient = !detail::current_operation();
+  const time_point wait_at_least = is_patient ? std::max(until, begin + try_patience) : until;
+  const time_point wait_if_running = is_patient ? std::max(until, begin + try_patience_if_running) : until;
+  time_point limit = wait_at_least;
   for (;;) {
     u32 seen = word.load(std::memory_order_relaxed);
     if (seen == 0) {
@@ -24,7 +33,7 @@ lock_result acquire_slow(lock_word& word, const presence& who, time_point until)
     }
     const u32 marked = seen | has_waiters;
     if (seen != marked && !word.compare_exchange_weak(seen, marked, std::memory_order_relaxed)) continue;
-    os::futex_wait(word, marked, until);
+    os::futex_wait(word, marked, limit);
     if (word.load(std::memory_order_relaxed) == marked) {
       // The same owner for a whole slice, or time is up. The CAS makes the thief the only one.
       u32 expected = marked;
@@ -32,7 +41,10 @@ lock_result acquire_slow(lock_word& word, const presence& who, time_point until)
           word.compare_exchange_strong(expected, who.self() | has_waiters, std::memory_order_acquire,
                                        std::memory_order_relaxed))
         return lock_result::taken_over;
-      if (std::chrono::steady_clock::now() >= until) return lock_result::timed_out;
+      const auto now = std::chrono::steady_clock::now();
+      if (now >= wait_if_running || (now >= wait_at_least && who.is_stopped(marked & ~has_waiters)))
+        return lock_result::timed_out;
+      if (now >= wait_at_least) limit = wait_if_running;
     }
   }
 }

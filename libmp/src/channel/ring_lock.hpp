@@ -9,11 +9,17 @@
 
 #include "channel/ring_presence.hpp"
 
+#include <chrono>
+
 namespace mp::ring {
 
 inline constexpr u32 has_waiters = 1u << 31;
 
 enum class lock_result : unsigned char { locked, taken_over, timed_out };
+
+/// How long a try waits for a lock: its owner is inside for microseconds, but may have lost the processor there. One that
+/// is stopped is not waited for longer than the first, nor is an async operation, which is tried again.
+inline constexpr std::chrono::milliseconds try_patience{1}, try_patience_if_running{20};
 
 /// taken_over: the last owner died inside; what it was doing is not committed, derived lists must be made anew.
 lock_result acquire_slow(lock_word& word, const presence& who, time_point until) noexcept;

@@ -68,8 +68,8 @@ std::byte* memory::extent(u32 index) {
 
 std::byte* memory::body_bytes(const body_entry& entry) {
   // Small bodies are mapped by chunks of 4 MiB: the kernel allows 65,530 mappings a process.
-  const u64 offset = body_offset(entry.body_class, entry.index);
-  const u64 chunk = std::max(u64{4} << 20, u64{1} << entry.body_class);
+  const u64 offset = body_offset(entry.body_class(), entry.index());
+  const u64 chunk = std::max(u64{4} << 20, u64{1} << entry.body_class());
   const u64 base = offset / chunk * chunk;
   const std::lock_guard lock(mutex_);
   auto [it, fresh] = body_maps_.try_emplace(base);

@@ -51,10 +51,12 @@ bool ring_channel::prepare_poll(role as, side s) {
   whose.polled.store(1, std::memory_order_seq_cst);
   if (ready(as, s)) return true;
   if (s == side::get && !is_pipe()) {
-    // Several processes clear the same bell: one at a time, and only what no item rang.
-    if (!lock_get(std::chrono::steady_clock::now() + os::sleep_slice)) return true;
-    if (is_empty()) clear_bell(s);
-    release(c.get_lock);
+    // Several processes clear the same bell: one at a time, and only what no item rang. While the owner of the lock does
+    // not come to leave it, the bell stays as it is: a byte that lies there says "look", at worst in vain.
+    if (lock_get(std::chrono::steady_clock::now() + os::sleep_slice)) {
+      if (is_empty()) clear_bell(s);
+      release(c.get_lock);
+    }
   } else if (!(s == side::get && !is_empty())) {
     clear_bell(s);
   }

@@ -7,6 +7,7 @@
 /// Threads:  thread-safe.            Processes: process-bound.
 
 #include "channel/ring_memory.hpp"
+#include "os/proc.hpp"
 
 namespace mp::ring {
 
@@ -38,6 +39,12 @@ public:
   /// Is the owner of this identity gone for ever? Dead = lock free and {pid, start time} gone: a process that closed
   /// all its descriptors still runs. Costs a system call or two.
   bool is_dead(identity id) const noexcept;
+
+  /// Is the owner of this identity stopped? A look at /proc.
+  bool is_stopped(identity id) const noexcept {
+    const u32 slot = slot_of(id);
+    return slot < max_participants && os::is_stopped(static_cast<pid_t>(memory_.slot(slot).pid));
+  }
 
   /// Has nobody taken this identity's slot since?
   bool is_last(identity id) const noexcept {

@@ -13,7 +13,7 @@ namespace mp::sock {
 // The async forms come back when the descriptor that poll_fd names is readable: first the request goes out, a later
 // call finds the answer. An answer whose operation was cancelled meanwhile: an item goes to the next one.
 op_status client_channel::put_async(const outgoing& out, role as) {
-  line& l = lazy(async_[1]);
+  line& l = async_line(side::put);
   const int fd = l.socket.get();
   const void* const me = detail::current_operation();
   received_packet answer;
@@ -32,7 +32,7 @@ op_status client_channel::put_async(const outgoing& out, role as) {
 }
 
 op_status client_channel::get_async(deliver fn, void* context, std::size_t& taken) {
-  line& l = lazy(async_[0]);
+  line& l = async_line(side::get);
   const int fd = l.socket.get();
   if (!l.outstanding) {
     if (send(fd, pack(request(verb::get))) == EPIPE) return op_status::closed;
@@ -56,7 +56,8 @@ bool client_channel::ready(role as, side which) {
   note n = request(verb::ready, as);
   n.value = static_cast<std::uint64_t>(which);
   received_packet answer;
-  return !ask_now(n, answer) || answer.head.flag != 0;
+  const reply r = ask_now(n, answer);
+  return r == reply::gone || (r == reply::answered && answer.head.flag != 0);
 }
 
 // Asks to be told; true: it was told already, or the maker has ended.

@@ -65,7 +65,7 @@ parcel pack(const note& head, std::span<const std::byte> body, std::span<const u
   if (fds.size() + 1 > os::max_fds_per_message)
     detail::throw_error(errc::too_large,
                         "a message with " + std::to_string(fds.size()) + " descriptors; 252 can travel at once");
-  parcel p{head, body, fds, nullptr, {}};
+  parcel p{head, body, fds, 0, nullptr, {}};
   if (body.size() > inline_bytes) p.outside = write_outside(body);
   return p;
 }
@@ -90,6 +90,7 @@ int send(int socket, const parcel& p) {
   header.kind = wire::frame_kind::message;
   header.descriptors = static_cast<std::uint16_t>(count);
   header.length = p.body.size();
+  header.correlation = p.number;
   const auto encoded = wire::encode_header(header);
   thread_local std::array<std::byte, head_bytes + inline_bytes> record;
   std::memcpy(record.data(), encoded.data(), encoded.size());
@@ -133,9 +134,10 @@ receipt receive(int socket, received_packet& into) {
   if (got.truncated) refuse("cut off, or descriptors lost (is the table of descriptors full?)");
   if (size < head_bytes) refuse("shorter than its header");
   const auto header = wire::decode_header({storage.get(), size});
-  if (!header) detail::throw_error(errc::bad_frame, "socket channel: " + header.error().message());
+  if (!header) refuse(header.error().message().c_str());
   if (header->descriptors != into.fds.size()) refuse("another number of descriptors than it says");
   std::memcpy(&into.head, storage.get() + wire::frame_header_bytes, sizeof into.head);
+  into.number = header->correlation;
   if (into.head.what < verb::item || into.head.what > verb::last || into.head.role > 3 || into.head.status > 3)
     refuse("an unknown verb, role or status");
   if (storage[head_bytes - 1] == std::byte{0}) {
@@ -152,6 +154,12 @@ receipt receive(int socket, received_packet& into) {
   read_outside(body, {into.storage.get(), static_cast<std::size_t>(header->length)});
   into.body = {into.storage.get(), static_cast<std::size_t>(header->length)};
   return receipt::packet;
+}
+
+bool keeps_records(const unique_fd& fd) noexcept {
+  int type = 0;
+  socklen_t size = sizeof type;
+  return ::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
 bool wait_for(int fd, short events, time_point until) {

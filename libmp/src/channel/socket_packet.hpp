@@ -32,9 +32,9 @@ enum class verb : std::uint8_t {
   size,
   take_lost,
   ready,
-  clear_hand,
-  watch,   ///< answered when the side `value` is ready
-  cancel,  ///< the put, get or join that waits is to be answered now; no answer of its own
+  clear_hand,  ///< flag: at any time, and nobody waits for an answer
+  watch,       ///< answered when the side `value` is ready
+  cancel,      ///< the last request is to be answered now; flag: it is given up, what it took goes back. Not answered
   answer,
   last = answer
 };
@@ -68,6 +68,7 @@ struct parcel {
   note head;
   std::span<const std::byte> body;
   std::span<const unique_fd> fds;
+  std::uint64_t number = 0;            ///< of a request on its connection; its answer has the same
   std::unique_ptr<std::byte[]> owned;  ///< where the body lies, if it was encoded here
   unique_fd outside;                   ///< the memfd, if the body is long
 };
@@ -81,6 +82,7 @@ int send(int socket, const parcel&);
 
 struct received_packet {
   note head;
+  std::uint64_t number = 0;
   std::unique_ptr<std::byte[]> storage;
   std::span<const std::byte> body;
   std::vector<unique_fd> fds;
@@ -90,6 +92,8 @@ enum class receipt { packet, nothing, end };
 /// Takes one record without waiting. Throws error{bad_frame}: what came is none of ours, all its descriptors are closed.
 receipt receive(int socket, received_packet& into);
 
+/// Is it a socket that keeps records apart?
+bool keeps_records(const unique_fd&) noexcept;
 /// Waits until `events` (poll(2)) or an end are there; false: time is up. Sees every EINTR.
 bool wait_for(int fd, short events, time_point until);
 bool is(int fd, short events);

@@ -6,6 +6,7 @@
 
 #include "mp/detail/decoder.hpp"
 #include "mp/error.hpp"
+#include "os/memfd.hpp"
 #include "os/socket.hpp"
 
 #include <fcntl.h>
@@ -23,6 +24,8 @@
 
 namespace mp::sock {
 namespace {
+
+constexpr std::uint64_t mark_bytes = 2;  // by role: sender, receiver
 
 unique_fd make_event(unsigned value, int flags) {
   unique_fd fd(::eventfd(value, EFD_CLOEXEC | EFD_NONBLOCK | flags));
@@ -57,20 +60,13 @@ struct registry {
   }
 };
 
-bool is_seqpacket(const unique_fd& fd) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
-}
-
 }  // namespace
 
 pipe_channel::pipe_channel(const channel_options& options, pipe_fds fds)
     : options_(options),
+      marks_(std::move(fds.marks)),
       put_(std::move(fds.put_end)),
       get_(std::move(fds.get_end)),
-      writer_left_(std::move(fds.writer_left)),
-      reader_left_(std::move(fds.reader_left)),
       credits_(std::move(fds.credits)) {
   registry& all = registry::get();
   const std::lock_guard lock(all.mutex);
@@ -92,8 +88,8 @@ void pipe_channel::leave_at_exit() noexcept {
   for (const role r : {role::sender, role::receiver}) {
     const auto i = static_cast<std::size_t>(r);
     const os::guarded_fd& end = r == role::sender ? put_ : get_;
-    if (roles_[i] == 0 || exported_[i] || !end) continue;
-    raise(r == role::sender ? writer_left_.get() : reader_left_.get());
+    if (roles_[i] == 0 || !end || is_held_elsewhere(r)) continue;
+    mark_left(r);
     ::shutdown(end.get(), r == role::sender ? SHUT_WR : SHUT_RD);
   }
 }
@@ -107,7 +103,8 @@ void leave_pipe_channels() noexcept {
 void pipe_channel::add_role(role r) {
   check();
   const std::lock_guard lock(roles_mutex_);
-  ++roles_[static_cast<std::size_t>(r)];
+  const auto i = static_cast<std::size_t>(r);
+  if (roles_[i]++ == 0) os::lock_shared(marks_.get(), i);
 }
 
 void pipe_channel::drop_role(role r) noexcept {
@@ -115,13 +112,26 @@ void pipe_channel::drop_role(role r) noexcept {
   const std::lock_guard lock(roles_mutex_);
   const auto i = static_cast<std::size_t>(r);
   if (--roles_[i] != 0) return;
-  // First the mark, then the end: who sees the end finds the mark.
-  if (!exported_[i]) raise(r == role::sender ? writer_left_.get() : reader_left_.get());
+  // First the mark, then the end: who sees the end finds the mark. A handle that was given away goes on elsewhere.
+  if (!is_held_elsewhere(r)) mark_left(r);
+  os::unlock(marks_.get(), i);
   (r == role::sender ? put_ : get_).reset();
 }
 
-op_status pipe_channel::how_ended(const os::guarded_fd& left_in_order) const {
-  return is(left_in_order.get(), POLLIN) ? op_status::closed : op_status::peer_died;
+// Asked of the kernel: whether a handle that was encoded has travelled is not known here (its put may have failed).
+bool pipe_channel::is_held_elsewhere(role r) const {
+  return os::locked_by_other(marks_.get(), static_cast<std::uint64_t>(r));
+}
+
+void pipe_channel::mark_left(role r) noexcept {
+  const char yes = 1;
+  [[maybe_unused]] const auto n = ::pwrite(marks_.get(), &yes, 1, static_cast<off_t>(r));
+}
+
+op_status pipe_channel::how_ended(role other) const {
+  char left = 0;
+  return ::pread(marks_.get(), &left, 1, static_cast<off_t>(other)) == 1 && left != 0 ? op_status::closed
+                                                                                      : op_status::peer_died;
 }
 
 bool pipe_channel::take_credit() {
@@ -142,7 +152,7 @@ op_status pipe_channel::put(role, const outgoing& out, time_point until) {
   const parcel message = pack(head, out);
   for (;;) {
     if (!take_credit()) {
-      if (is(put_.get(), 0)) return how_ended(reader_left_);
+      if (is(put_.get(), 0)) return how_ended(role::receiver);
       // In slices: the end of the reader raises the socket, not the credits.
       const auto slice = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
       if (!wait_for(credits_.get(), POLLIN, std::min(until, slice)) && until <= std::chrono::steady_clock::now())
@@ -152,7 +162,7 @@ op_status pipe_channel::put(role, const outgoing& out, time_point until) {
     const int err = send(put_.get(), message);
     if (err == 0) return op_status::ok;
     give_credit();
-    if (err == EPIPE) return how_ended(reader_left_);
+    if (err == EPIPE) return how_ended(role::receiver);
     if (!wait_for(put_.get(), POLLOUT, until)) return op_status::timed_out;
   }
 }
@@ -165,7 +175,7 @@ op_status pipe_channel::get(role, std::size_t most, deliver fn, void* context, t
     received_packet p;
     switch (receive(get_.get(), p)) {
       case receipt::packet: break;
-      case receipt::end: return taken != 0 ? op_status::ok : how_ended(writer_left_);
+      case receipt::end: return taken != 0 ? op_status::ok : how_ended(role::sender);
       case receipt::nothing:
         if (taken != 0) return op_status::ok;
         if (!wait_for(get_.get(), POLLIN, until)) return op_status::timed_out;
@@ -181,8 +191,8 @@ op_status pipe_channel::get(role, std::size_t most, deliver fn, void* context, t
 
 void pipe_channel::shutdown() {
   check();
-  raise(writer_left_.get());
-  raise(reader_left_.get());
+  mark_left(role::sender);
+  mark_left(role::receiver);
   if (put_) ::shutdown(put_.get(), SHUT_WR);
   if (get_) ::shutdown(get_.get(), SHUT_RD);
 }
@@ -242,15 +252,18 @@ void pipe_channel::export_handle(detail::encoder& e, role r) {
   if (!e.attaching()) return;
   const std::lock_guard lock(roles_mutex_);
   e.attach(copy_of(r == role::sender ? put_ : get_));
-  e.attach(copy_of(writer_left_));
-  e.attach(copy_of(reader_left_));
+  unique_fd marks = os::reopen(marks_.get());
+  os::lock_shared(marks.get(), static_cast<std::uint64_t>(r));
+  e.attach(std::move(marks));
   if (credits_) e.attach(copy_of(credits_));
-  exported_[static_cast<std::size_t>(r)] = true;
 }
 
 std::shared_ptr<detail::channel> make_pipe(const channel_options& options) {
   auto ends = os::make_socket_pair(SOCK_SEQPACKET, SOCK_NONBLOCK);
-  pipe_fds fds{std::move(ends.first), std::move(ends.second), make_event(0, 0), make_event(0, 0), {}};
+  pipe_fds fds{std::move(ends.first), std::move(ends.second), os::make_memfd("mp-pipe", mark_bytes), {}};
+  // Reserved: a mark can then always be set.
+  if (const int err = os::reserve_pages(fds.marks.get(), 0, mark_bytes))
+    detail::throw_system_error(errc::out_of_resources, "pipe: no memory for its marks", err);
   if (options.maxsize != 0)
     fds.credits =
         make_event(static_cast<unsigned>(std::min<std::size_t>(options.maxsize, UINT32_MAX - 1)), EFD_SEMAPHORE);
@@ -269,11 +282,11 @@ detail::imported_handle import_pipe(detail::decoder& d, std::uint64_t expected_t
   const role r{raw_role};
   pipe_fds fds;
   (r == role::sender ? fds.put_end : fds.get_end) = d.take_attachment();
-  fds.writer_left = d.take_attachment();
-  fds.reader_left = d.take_attachment();
+  fds.marks = d.take_attachment();
   if (options.maxsize != 0) fds.credits = d.take_attachment();
-  if (!is_seqpacket(r == role::sender ? fds.put_end : fds.get_end))
+  if (!keeps_records(r == role::sender ? fds.put_end : fds.get_end))
     detail::throw_error(errc::bad_frame, "a pipe's handle arrived without its socket");
+  os::check_memfd(fds.marks.get(), mark_bytes);
   if (expected_type != 0 && expected_type != options.type_hash)
     detail::throw_error(errc::type_mismatch, "the pipe carries another type than the one it is received as");
   auto made = std::make_shared<pipe_channel>(options, std::move(fds));

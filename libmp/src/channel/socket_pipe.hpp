@@ -24,10 +24,10 @@ using detail::outgoing;
 using detail::role;
 using detail::side;
 
-/// The descriptors of a pipe, as they travel: our end's socket, who left in order, credits (with maxsize only).
+/// The descriptors of a pipe, as they travel: our end's socket, the marks, credits (with maxsize only).
 struct pipe_fds {
   unique_fd put_end, get_end;
-  unique_fd writer_left, reader_left;
+  unique_fd marks;
   unique_fd credits;
 };
 
@@ -60,15 +60,19 @@ private:
   void check() const { os::check_process(made_in_, "pipe"); }
   bool take_credit();
   void give_credit() noexcept;
-  op_status how_ended(const os::guarded_fd& left_in_order) const;
+  op_status how_ended(role other) const;
+  bool is_held_elsewhere(role) const;
+  void mark_left(role) noexcept;
 
   const channel_options options_;
   const std::uint64_t made_in_ = os::fork_generation();
-  std::mutex roles_mutex_;  // guards the next two
+  std::mutex roles_mutex_;  // guards the next
   std::array<std::size_t, 4> roles_{};
-  std::array<bool, 4> exported_{};  // a handle that travelled goes on elsewhere: our own end is no leave then
   std::mutex put_mutex_, get_mutex_;
-  os::guarded_fd put_, get_, writer_left_, reader_left_, credits_;
+  // A memfd with a byte for each end: 1 when it left in order. Whoever has the end, and a handle on its way, holds a read
+  // lock on that byte through an open file description of its own.
+  os::guarded_fd marks_;
+  os::guarded_fd put_, get_, credits_;
   os::guarded_fd put_poll_;  // an epoll that is readable when a put may succeed; made on first use
 };
 

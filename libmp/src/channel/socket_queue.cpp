@@ -9,8 +9,8 @@
 #include "mp/error.hpp"
 #include "os/socket.hpp"
 
+#include <unistd.h>
 #include <boost/asio/post.hpp>
-
 #include <cstring>
 #include <utility>
 
@@ -51,6 +51,7 @@ void queue_channel::export_handle(detail::encoder& e, role r) {
   e.number(static_cast<std::uint64_t>(o.maxsize));
   e.number(static_cast<std::uint8_t>(o.joinable));
   e.number(static_cast<std::uint8_t>(o.on_consumer_death));
+  e.number(static_cast<std::int32_t>(::getpid()));
   if (!e.attaching()) return;
   auto ends = os::make_socket_pair(SOCK_SEQPACKET, SOCK_NONBLOCK);
   auto& context = detail::io_context();
@@ -82,7 +83,7 @@ void queue_channel::serve_all() {
   serve_posted_ = false;
   for (auto at = sessions_.begin(); at != sessions_.end();) {
     const auto one = *at++;  // serving may close it
-    one->serve();
+    one->serve(true);
   }
 }
 

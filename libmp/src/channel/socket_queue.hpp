@@ -59,14 +59,15 @@ private:
 
 /// One connection of a client. Only the I/O thread touches it once it was started.
 ///
-/// Invariant: at most one request waits (pending_), and it is answered exactly once.
+/// Invariants: (1) at most one request waits (pending_), and it is answered exactly once, unless it is given up; (2) what
+/// the last answer took from the queue is in hand_ or told_, so that it can go back.
 class session : public std::enable_shared_from_this<session> {
 public:
   session(std::shared_ptr<queue_channel> owner, unique_fd socket);
 
   void start();
-  /// Tries the request that waits.
-  void serve();
+  /// Tries the request that waits. `has_waited`: since an earlier call.
+  void serve(bool has_waited);
 
 private:
   friend queue_channel;
@@ -75,6 +76,9 @@ private:
   void listen();
   void readable();
   void handle(received_packet&&);
+  void cancel(const note&);
+  void give_back();
+  bool could_be_served() const;
   void hello(const received_packet&);
   void attach(received_packet&&);
   void change_role(role, bool add);
@@ -84,17 +88,20 @@ private:
   void one_lost();
   void clear_hand();
   void answer(op_status, bool yes = false, std::uint64_t value = 0);
-  void answer(const parcel&);
+  void answer(parcel);
   void close() noexcept;
 
   std::shared_ptr<queue_channel> owner_;
   boost::asio::posix::stream_descriptor socket_;
   queue_channel::client* client_ = nullptr;
   std::array<std::size_t, 4> roles_{};  // what this connection holds for its client
+  std::uint64_t number_ = 0;            // of the last request
   std::optional<note> pending_;
   stored waiting_item_;  // of a put that waits
   std::optional<stored> hand_;
-  std::size_t not_done_ = 0;  // got here from a joinable queue, and not done yet
+  std::uint64_t hand_number_ = 0;            // of the request that it answered
+  std::optional<queue_channel::lost> told_;  // by the last answer
+  std::size_t not_done_ = 0;                 // got here from a joinable queue, and not done yet
   std::array<std::optional<role>, 2> watched_;
   bool open_ = true;
 };

@@ -1,5 +1,6 @@
-// One client of a socket queue: its requests and their answers, on the I/O thread.
-// Must never wait: a client that does not read its answers is let go.
+// One client of a socket queue: what it says, on the I/O thread. What it is answered: socket_session_serve.cpp.
+// Must never wait: a client that does not read its answers is let go. Must never do what was called off already: a
+// client's time is up although we were stopped.
 // Decision 0006; FAULTS rules 5 and 19.
 
 #include "channel/io_thread.hpp"
@@ -27,17 +28,41 @@ void session::listen() {
   });
 }
 
+namespace {
+
+bool can_be_called_off(const note& n) {
+  return n.what == verb::put || n.what == verb::get || n.what == verb::join || n.what == verb::take_lost;
+}
+
+}  // namespace
+
 void session::readable() {
   try {
-    for (int i = 0; i < 32 && open_; ++i) {
-      received_packet p;
-      switch (receive(socket_.native_handle(), p)) {
-        case receipt::packet: handle(std::move(p)); continue;
-        case receipt::nothing: return listen();
-        case receipt::end: return close();
+    received_packet p;
+    receipt r = receive(socket_.native_handle(), p);
+    for (int i = 0; open_ && r == receipt::packet; ++i) {
+      if (!can_be_called_off(p.head)) {
+        handle(std::move(p));
+        if (!open_) return;
+        if (i >= 32) return listen();  // others want their turn, too
+        r = receive(socket_.native_handle(), p);
+        continue;
       }
+      // One record further: if we were stopped or late, the client may have given up meanwhile.
+      received_packet next;
+      r = receive(socket_.native_handle(), next);
+      if (r == receipt::packet && next.head.what == verb::cancel) {
+        if (p.head.what == verb::get) clear_hand();
+        number_ = p.number;
+        if (next.head.flag == 0) answer(op_status::timed_out);
+        if (open_) r = receive(socket_.native_handle(), p);
+        continue;
+      }
+      if (r != receipt::end || p.head.what == verb::put) handle(std::move(p));
+      p = std::move(next);
     }
-    if (open_) listen();
+    if (!open_) return;
+    r == receipt::end ? close() : listen();
   } catch (const std::exception&) {
     close();  // what no client of ours sends, or no memory for it: this one is let go, the others go on
   }
@@ -46,19 +71,22 @@ void session::readable() {
 void session::handle(received_packet&& p) {
   const note& n = p.head;
   const bool waits = n.what == verb::put || n.what == verb::get || n.what == verb::join;
-  if (pending_ && n.what != verb::cancel) detail::throw_error(errc::bad_frame, "two requests at once");
+  const bool at_any_time = n.what == verb::cancel || (n.what == verb::clear_hand && n.flag != 0);
+  if (!at_any_time) {
+    if (pending_) detail::throw_error(errc::bad_frame, "two requests at once");
+    number_ = p.number;
+    told_.reset();
+  }
   switch (n.what) {
     case verb::hello: return hello(p);
     case verb::attach: return attach(std::move(p));
     case verb::add_role: return change_role(role{n.role}, true);
     case verb::drop_role: return change_role(role{n.role}, false);
-    case verb::cancel:
-      if (pending_) {
-        pending_->flag = 0;
-        serve();
-      }
+    case verb::cancel: return cancel(n);
+    case verb::clear_hand:
+      clear_hand();
+      if (n.flag == 0) answer(op_status::ok);
       return;
-    case verb::clear_hand: clear_hand(); return answer(op_status::ok);
     case verb::shutdown: {
       const std::lock_guard guard(owner_->mutex_);
       owner_->shut_down_ = true;
@@ -89,7 +117,7 @@ void session::handle(received_packet&& p) {
     case verb::watch:
       if (n.value > 1) detail::throw_error(errc::bad_frame, "an unknown side");
       watched_[n.value] = role{n.role};
-      return serve();
+      return serve(false);
     case verb::done: {
       bool counted = false;
       {
@@ -113,8 +141,35 @@ void session::handle(received_packet&& p) {
   }
   if (waits) {
     pending_ = n;
-    serve();
+    serve(false);
   }
+}
+
+void session::cancel(const note& n) {
+  if (n.flag != 0) {
+    if (n.value == number_) give_back();
+  } else if (std::exchange(pending_, std::nullopt)) {
+    waiting_item_ = {};
+    answer(op_status::timed_out);
+  }
+}
+
+// The client does not wait for the answer to its last request any more: it drops it, and never had what it took.
+void session::give_back() {
+  if (std::exchange(pending_, std::nullopt)) {
+    waiting_item_ = {};
+    return;
+  }
+  {
+    const std::lock_guard guard(owner_->mutex_);
+    if (told_) owner_->lost_.push_front(std::move(*std::exchange(told_, std::nullopt)));
+    if (!hand_ || hand_number_ != number_) return;
+    --owner_->held_elsewhere_;
+    if (not_done_ != 0) --not_done_;
+    owner_->push(std::move(*hand_), true);
+    hand_.reset();
+  }
+  owner_->changed();
 }
 
 void session::hello(const received_packet& p) {
@@ -133,7 +188,9 @@ void session::hello(const received_packet& p) {
 }
 
 void session::attach(received_packet&& p) {
-  if (p.fds.size() != 1) detail::throw_error(errc::bad_frame, "an attach without its connection");
+  // Of anything else no end would be seen: it would keep the queue for good.
+  if (p.fds.size() != 1 || !keeps_records(p.fds.front()))
+    detail::throw_error(errc::bad_frame, "an attach without its connection");
   const auto made = std::make_shared<session>(owner_, std::move(p.fds.front()));
   {
     const std::lock_guard guard(owner_->mutex_);
@@ -171,105 +228,6 @@ void session::change_role(role r, bool add) {
   owner_->changed();
 }
 
-void session::serve() {
-  if (!open_) return;
-  try {
-    for (std::size_t which = 0; which != 2; ++which) {
-      if (!watched_[which]) continue;
-      bool yes = false;
-      {
-        const std::lock_guard guard(owner_->mutex_);
-        yes = owner_->shut_down_ ||
-              (which == 0 ? !owner_->nothing_waits() || owner_->get_ended(*client_->holds)
-                          : owner_->has_room(1) || owner_->put_ended(*client_->holds, *watched_[which]));
-      }
-      if (!yes) continue;
-      watched_[which].reset();
-      answer(op_status::ok, true);
-    }
-    if (!pending_) return;
-    switch (pending_->what) {
-      case verb::get: return finish_get();
-      case verb::put: return finish_put();
-      default: return finish_join();
-    }
-  } catch (const std::exception&) {
-    close();
-  }
-}
-
-void session::finish_get() {
-  op_status status = op_status::timed_out;
-  stored item;
-  {
-    const std::lock_guard guard(owner_->mutex_);
-    if (!owner_->nothing_waits()) {
-      item = owner_->pop();
-      status = op_status::ok;
-      ++owner_->held_elsewhere_;
-      if (owner_->options().joinable) ++not_done_;
-    } else if (owner_->shut_down_ || owner_->get_ended(*client_->holds)) {
-      status = op_status::closed;
-    } else if (pending_->flag != 0) {
-      return;  // it waits on
-    }
-  }
-  pending_.reset();
-  if (status != op_status::ok) return answer(status);
-  // In hand before it is told: if the client dies now, the item is where it can be found.
-  hand_ = std::move(item);
-  owner_->changed();
-  note head;
-  head.what = verb::answer;
-  head.value = hand_->id;
-  answer(pack(head, hand_->view(), hand_->fds));
-}
-
-void session::finish_put() {
-  queue_channel::outcome result{};
-  {
-    const std::lock_guard guard(owner_->mutex_);
-    result = owner_->try_put(*client_->holds, role{pending_->role}, waiting_item_);
-  }
-  if (result == queue_channel::outcome::wait && pending_->flag != 0) return;
-  pending_.reset();
-  waiting_item_ = {};
-  if (result == queue_channel::outcome::done) owner_->changed();
-  answer(result == queue_channel::outcome::done     ? op_status::ok
-         : result == queue_channel::outcome::closed ? op_status::closed
-                                                    : op_status::timed_out);
-}
-
-void session::finish_join() {
-  bool all_done = false;
-  {
-    const std::lock_guard guard(owner_->mutex_);
-    all_done = owner_->all_are_done();
-  }
-  if (!all_done && pending_->flag != 0) return;
-  pending_.reset();
-  answer(all_done ? op_status::ok : op_status::timed_out);
-}
-
-void session::one_lost() {
-  std::list<queue_channel::lost> one;
-  {
-    const std::lock_guard guard(owner_->mutex_);
-    if (!owner_->lost_.empty()) one.splice(one.begin(), owner_->lost_, owner_->lost_.begin());
-  }
-  if (one.empty()) return answer(op_status::timed_out);
-  const auto& l = one.front();
-  std::vector<std::byte> body(l.name.size() + l.item.size);
-  if (!l.name.empty()) std::memcpy(body.data(), l.name.data(), l.name.size());
-  if (l.item.size != 0) std::memcpy(body.data() + l.name.size(), l.item.view().data(), l.item.size);
-  note head;
-  head.what = verb::answer;
-  head.pid = l.consumer;
-  head.value = l.item.id;
-  head.extra = l.name.size();
-  answer(pack(head, body, l.item.fds));
-}
-
 void session::clear_hand() {
   if (!hand_) return;
   hand_.reset();
@@ -279,19 +237,6 @@ void session::clear_hand() {
     owner_->signal(side::get);
   }
   if (owner_->options().on_consumer_death == on_death::redeliver) owner_->changed();
-}
-
-void session::answer(op_status status, bool yes, std::uint64_t value) {
-  note head;
-  head.what = verb::answer;
-  head.status = static_cast<std::uint8_t>(status);
-  head.flag = yes ? 1 : 0;
-  head.value = value;
-  answer(pack(head));
-}
-
-void session::answer(const parcel& p) {
-  if (send(socket_.native_handle(), p) != 0) close();
 }
 
 void session::close() noexcept {

@@ -157,6 +157,13 @@ bool is_running(pid_t pid, std::uint64_t start_time) noexcept {
   return !first_thread_ended || to_number<int>(*threads).value_or(0) > 1;
 }
 
+bool is_stopped(pid_t pid) noexcept {
+  char path[32], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  const auto state = stat_field({text, read_into(path, text, sizeof text)}, 3);
+  return state == "T" || state == "t";
+}
+
 std::optional<int> zombie_exit_code(pid_t pid) noexcept {
   char path[32], text[4096];
   // The kernel prints 0 instead of the code to those who may not trace the process, so first make sure that we may:

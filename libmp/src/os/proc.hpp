@@ -26,6 +26,9 @@ std::uint64_t start_time_of(pid_t pid) noexcept;
 /// A process whose first thread has ended runs as long as another does. Without /proc: does the number exist?
 bool is_running(pid_t pid, std::uint64_t start_time) noexcept;
 
+/// Is the process stopped, by a signal or a debugger? False where that is not known.
+bool is_stopped(pid_t pid) noexcept;
+
 /// The wait word of a process that is a zombie; nullopt if it is none, or if the kernel would not tell us.
 std::optional<int> zombie_exit_code(pid_t pid) noexcept;
 

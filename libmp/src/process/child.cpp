@@ -190,7 +190,7 @@ bool child::pass_on_output() {
   bool any = false;
   for (const auto& capture : all)
     if (capture) {
-      static_cast<void>(tail_of(*capture));
+      pass_on(*capture);
       any = true;
     }
   return any;

@@ -15,8 +15,10 @@ namespace mp::detail {
 
 /// What a child writes to a stream: passed on to ours by the I/O thread, its last 4 KiB kept.
 class output_capture;
-/// Reads what is there first.
+/// Reads what is there first. Never waits.
 std::string tail_of(output_capture&);
+/// For the end of this process: passes on what is there. Waits as long as whoever reads our stream takes anything.
+void pass_on(output_capture&);
 
 struct child_streams {
   // Guarded: a child that is forked meanwhile would keep these streams open.

@@ -1,8 +1,7 @@
-// Frames. Must never believe a length: a header can promise anything, memory is only taken for bytes that came.
+// Headers. A header can promise anything: whoever reads one takes memory only for bytes that came.
 
 #include "wire/frame.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -23,8 +22,6 @@ struct layout {
 };
 static_assert(sizeof(layout) == frame_header_bytes);
 
-constexpr std::size_t step = 64 * 1024;  // one read of a stream socket; what an idle connection costs
-
 }  // namespace
 
 std::array<std::byte, frame_header_bytes> encode_header(const frame_header& header) noexcept {
@@ -43,35 +40,9 @@ boost::system::result<frame_header> decode_header(std::span<const std::byte> byt
   if (bytes.size() < sizeof l) return detail::to_boost(errc::bad_frame);
   std::memcpy(&l, bytes.data(), sizeof l);
   if (l.magic != layout{}.magic || l.version != frame_version) return detail::to_boost(errc::bad_frame);
-  if (l.kind == 0 || l.kind > static_cast<std::uint16_t>(frame_kind::last)) return detail::to_boost(errc::bad_frame);
+  if (l.kind != static_cast<std::uint16_t>(frame_kind::message)) return detail::to_boost(errc::bad_frame);
   if (l.length > limits.body_bytes || l.descriptors > limits.descriptors) return detail::to_boost(errc::too_large);
   return frame_header{static_cast<frame_kind>(l.kind), l.descriptors, l.length, l.type_hash, l.correlation};
-}
-
-std::span<std::byte> frame_assembler::room() {
-  // What was given out is dropped only here, because its reader still looks at it until now.
-  if (begin_ != 0) {
-    std::memmove(bytes_.data(), bytes_.data() + begin_, end_ - begin_);
-    end_ -= begin_;
-    begin_ = 0;
-  }
-  // Doubling what came: a header that promises 4 GiB and sends nothing more costs `step`.
-  if (bytes_.size() - end_ < step / 2) bytes_.resize(std::max(step, end_ * 2));
-  // A large body is gone: back to what an idle connection costs.
-  if (end_ == 0 && bytes_.size() > 16 * step) bytes_ = std::vector<std::byte>(step);
-  return std::span(bytes_).subspan(end_);
-}
-
-boost::system::result<std::optional<frame>> frame_assembler::next() noexcept {
-  if (damage_) return damage_;
-  if (end_ - begin_ < frame_header_bytes) return std::optional<frame>();
-  const std::span<const std::byte> there(bytes_.data() + begin_, end_ - begin_);
-  const auto header = decode_header(there, limits_);
-  if (!header) return damage_ = header.error();
-  if (there.size() - frame_header_bytes < header->length) return std::optional<frame>();
-  begin_ += frame_header_bytes + static_cast<std::size_t>(header->length);
-  return std::optional<frame>(
-      frame{*header, there.subspan(frame_header_bytes, static_cast<std::size_t>(header->length))});
 }
 
 }  // namespace mp::wire

@@ -219,6 +219,8 @@ public:
   virtual const void* group() const noexcept { return this; }
   /// Does it, if that does not need to wait, and posts the handler. False: not now.
   virtual bool try_finish() noexcept = 0;
+  /// While another one of its group waits in front of it: ends it if it can never be done, and does nothing else.
+  virtual bool try_end() noexcept { return false; }
 
   static constexpr int none = -1;     ///< nothing to poll; the 50 ms sweep looks
   static constexpr int at_once = -2;  ///< something came in between: try again

@@ -145,6 +145,9 @@ protected:
   channel() = default;
 };
 
+/// Does a try cost next to nothing? Over a socket it may be a question to another process, on top of a limit.
+inline bool tries_at_once(const channel& c) noexcept { return c.options().transport != transport::socket; }
+
 std::shared_ptr<channel> make_channel(const channel_options&);
 /// The orderly end of this process: whoever waits for us at a channel learns that we left. Twice is nothing.
 void leave_channels() noexcept;

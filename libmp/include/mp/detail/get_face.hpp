@@ -173,14 +173,18 @@ public:
     std::optional<T> item = take(never, "get");
     return std::move(*item);
   }
-  /// The oldest item, if there is one now. Throws: as get.
+  /// The oldest item, if there is one now. Nothing also while another process is stopped in the middle of its own call,
+  /// or, over a socket, the one that made the queue is. Throws: as get.
   std::optional<T> try_get() const { return take(time_point::min(), "try_get"); }
   /// Waits:    at most `limit`.
   /// Throws:   as get.
   std::optional<T> get_for(duration limit) const {
-    std::optional<T> item = take(time_point::min(), "get_for");
-    if (!item && limit > duration()) item = take(deadline_after(std::chrono::steady_clock::now(), limit), "get_for");
-    return item;
+    const bool may_wait = limit > duration();
+    if (!may_wait || tries_at_once(self().get_side().open(Derived::noun, "get_for"))) {
+      std::optional<T> item = take(time_point::min(), "get_for");
+      if (item || !may_wait) return item;
+    }
+    return take(deadline_after(std::chrono::steady_clock::now(), limit), "get_for");
   }
   /// Waits:    until `when`.
   /// Throws:   as get.

@@ -57,6 +57,17 @@ public:
     }
     return true;
   }
+  // The one in front may wait as a sender, for which a whole handle here counts; for that handle itself nobody is left.
+  bool try_end() noexcept override {
+    try {
+      const detail::channel& c = *to_.shared();
+      if (!c.nobody_gets(to_.as()) || (to_.as() == role::whole && !c.full())) return false;
+      abort(to_boost(errc::closed));
+    } catch (...) {
+      return false;  // it will be told when it is the first
+    }
+    return true;
+  }
   int prepare() noexcept override {
     try {
       detail::channel& c = *to_.shared();
@@ -93,7 +104,8 @@ public:
   /// The same; handles inside the item are given away once it was put.
   void put(T&& item) const { static_cast<void>(give(std::move(item), never, "put")); }
 
-  /// False: no room now. Throws: as put.
+  /// False: no room now, or another process is stopped in the middle of its own call (over a socket: the one that made
+  /// the queue is). Throws: as put.
   [[nodiscard]] bool try_put(const T& item) const { return give(item, time_point::min(), "try_put"); }
   [[nodiscard]] bool try_put(T&& item) const { return give(std::move(item), time_point::min(), "try_put"); }
 
@@ -197,8 +209,11 @@ private:
   }
   template <class Item>
   bool give_for(Item&& item, duration limit) const {
-    if (give(std::forward<Item>(item), time_point::min(), "put_for")) return true;
-    if (!(limit > duration())) return false;
+    const bool may_wait = limit > duration();
+    if (!may_wait || tries_at_once(self().put_side().open_to_put(Derived::noun, "put_for"))) {
+      if (give(std::forward<Item>(item), time_point::min(), "put_for")) return true;
+      if (!may_wait) return false;
+    }
     return give(std::forward<Item>(item), deadline_after(std::chrono::steady_clock::now(), limit), "put_for");
   }
 };
