@@ -2,6 +2,7 @@
 
 #include "mp/detail/async.hpp"
 #include "mp/detail/call.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "supervisor_core.hpp"
 
@@ -43,30 +44,56 @@ void supervisor_core::set_idle(seat& s, std::optional<mp::exit_status> last) {
 void supervisor_core::start_seat(seat& s) {
   s.due.reset();
   s.by_hand = false;
-  if (s.spec.supervise) {
-    auto below = start(supervisor_plan(*supervisor_plan_of(s.spec.supervise)), &bell_);
-    const std::lock_guard lock(mutex_);
-    s.below = std::move(below);
-  } else {
-    process_options options = s.spec.options;
-    if (options.name.empty()) options.name = s.spec.name;
-    process fresh(std::move(options), s.spec.start);
-    fresh.start();
-    try {
-      if (s.mailbox) s.mailbox->give_to(fresh);
-    } catch (const error& e) {
-      // It has ended already: we shall see that in a moment. Anything else is a child that cannot be reached.
-      if (e.code() != errc::closed && e.code() != errc::peer_died) {
-        fresh.kill();
-        fresh.join();
-        throw;
-      }
-    }
-    const std::lock_guard lock(mutex_);
-    s.info.pid = fresh.pid();
-    s.running = std::move(fresh);
+  try {
+    s.spec.supervise ? start_below(s) : start_process(s);
+  } catch (const error& e) {
+    if (e.code() != errc::cancelled) throw;
+    throw_error(errc::closed, "supervisor: it was stopped while it started \"" + s.spec.name + "\"");
   }
   s.started = std::chrono::steady_clock::now();
+}
+
+void supervisor_core::start_below(seat& s) {
+  auto below = begin(supervisor_plan(*supervisor_plan_of(s.spec.supervise)), &bell_);
+  std::optional<time_point> stop_by;
+  {
+    const std::lock_guard lock(mutex_);
+    starting_ = below;
+    stop_by = stop_by_;
+  }
+  if (stop_by) below->hurry(*stop_by);  // whoever came before it was there to be found
+  std::exception_ptr problem;
+  try {
+    below->wait_started();
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    starting_.reset();
+    if (!problem) s.below = below;
+  }
+  if (problem) std::rethrow_exception(problem);
+}
+
+void supervisor_core::start_process(seat& s) {
+  process_options options = s.spec.options;
+  if (options.name.empty()) options.name = s.spec.name;
+  process fresh(std::move(options), s.spec.start);
+  process_hooks::start(fresh, stop_bell_.fd());
+  try {
+    if (s.mailbox) s.mailbox->give_to(fresh);
+  } catch (const error& e) {
+    // It has ended already: we shall see that in a moment. Anything else is a child that cannot be reached.
+    if (e.code() != errc::closed && e.code() != errc::peer_died) {
+      fresh.kill();
+      fresh.join();
+      throw;
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  s.info.pid = fresh.pid();
+  s.running = std::move(fresh);
 }
 
 void supervisor_core::note_ends() {
@@ -148,6 +175,7 @@ void supervisor_core::start_due() {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (const std::exception&) {
+      if (must_stop()) return;  // called off: that is no end of the child's
       set_idle(s, mp::exit_status());
       plan_restart(s);
       return;  // the list and the times may be others now

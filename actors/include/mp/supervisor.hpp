@@ -157,7 +157,8 @@ public:
   /// those that start_child adds; nothing is started.
   ///
   /// Waits:    for each child's hello.
-  /// Throws:   error{invalid_argument}; what process::start throws: those that were started are stopped again.
+  /// Throws:   error{invalid_argument}; what process::start throws: those that were started are stopped again;
+  ///           error{closed}: the library was shut down meanwhile.
   explicit supervisor(supervisor_options options, std::vector<child_spec> children = {});
   supervisor(supervisor&&) noexcept;
   supervisor& operator=(supervisor&&) noexcept;
@@ -197,7 +198,8 @@ public:
   std::vector<child_info> which_children() const;
   child_counts count_children() const;
 
-  /// Stops the children from right to left, each by its policy. Again: the same verdict.
+  /// Stops the children from right to left, each by its policy; a start that is under way is called off. Again: the same
+  /// verdict.
   ///
   /// Waits:    as the policies say.
   /// Throws:   error{would_deadlock} on the library's I/O thread.
