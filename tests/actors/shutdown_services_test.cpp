@@ -1,12 +1,18 @@
-// Shutting down what runs for others, in a process of its own, so that the tests' own library lives on; and stopping
-// supervisors whose children hang before their hello.
+// Shutting down what runs for others: pools, the node, supervisors whose children hang before their hello. Each in a
+// process of its own, so that the tests' own library lives on.
 
+#include "mp/caf.hpp"
+#include "mp/pool.hpp"
 #include "mp/process.hpp"
 #include "mp/shutdown.hpp"
 #include "supervisor_support.hpp"
 
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
@@ -55,6 +61,53 @@ struct report {
 };
 report report_of(mp::verdict v) { return {names(v.ended), names(v.killed), v.leaked, {}}; }
 
+int twice(int n) { return 2 * n; }
+
+void use_pools(signs born, mp::queue<report> out) {
+  mp::pool stays{{.workers = 1, .name = "stays"}};
+  auto hung = stays.submit(stay, born);
+  born.get();
+  mp::pool good{{.workers = 2, .name = "good"}};
+  static_cast<void>(good.map(twice, std::vector{1, 2, 3, 4}));
+  const mp::verdict v = mp::shutdown(400ms);
+  report r = report_of(v);
+  std::sort(r.ended.begin(), r.ended.end());
+  for (const auto& d : v.killed) r.later += to_string(d.status) + "; ";
+  const auto add = [&](std::optional<mp::errc> code) { r.later += code == mp::errc::shut_down ? "shut_down " : "? "; };
+  add(errc_of([&] { mp::pool late{1}; }));
+  add(errc_of([&] { mp::pool late{{.workers = 1, .name = "late"}}; }));
+  r.later += errc_of([&] { return good.apply(twice, 1); }) == mp::errc::pool_closed ? "closed " : "? ";
+  r.later += errc_of([&] { hung.get(); }) ? "failed" : "?";
+  out.put(r);
+}
+
+caf::behavior echo() {
+  return {[](int n) { return n; }};
+}
+
+void use_the_node(bool behavior_hangs, mp::queue<report> out) {
+  const caf::actor isolated = mp::spawn_isolated(echo);
+  bool answered = false;
+  {
+    caf::scoped_actor self{isolated->home_system()};
+    self->request(isolated, long_patience, 7).receive([&](int n) { answered = n == 7; }, [](caf::error&) {});
+    if (behavior_hangs) {
+      std::promise<void> here;
+      self->spawn([&here](caf::event_based_actor*) {
+        here.set_value();
+        for (;;) ::pause();
+      });
+      here.get_future().wait();
+    }
+  }
+  report r = report_of(mp::shutdown(20s));
+  r.later = answered ? "answered " : "? ";
+  r.later += errc_of([&] { mp::detail::caf_node(); }) == mp::errc::shut_down ? "shut_down " : "? ";
+  r.later += errc_of([&] { mp::spawn_isolated(echo); }) == mp::errc::shut_down ? "shut_down" : "?";
+  out.put(r);
+  mp::this_process::exit(0);  // a behavior that hangs must not hold this up, and handles outlive their system
+}
+
 const mp::restart_limits at_once{.intensity = 5, .period = 60s, .back_off = {.first = 1ms, .most = 1ms}};
 
 mp::process_options hanging(const std::string& path) {
@@ -88,7 +141,45 @@ void hang_at_the_first_start(signs born, signs go, std::string path, mp::queue<r
   out.put(r);
 }
 
+report run(auto function, auto... arguments) {
+  mp::queue<report> out;
+  mp::process subject(function, arguments..., out);
+  subject.start();
+  const auto got = out.get_for(long_patience);
+  REQUIRE(got);
+  CHECK(subject.join().success());
+  return *got;
+}
+
 }  // namespace
+
+TEST_CASE("shutdown: a pool's workers are in the verdict, the one that stays among the killed; later pools throw",
+          "[shutdown][pool][process]") {
+  const io_ledger ledger;
+  {
+    const report r = run(use_pools, signs());
+    CHECK(r.ended == std::vector<std::string>{"good worker 1", "good worker 2"});
+    CHECK(r.killed == std::vector<std::string>{"stays worker 1"});
+    CHECK(r.leaked.empty());
+    CHECK(r.later == "killed by SIGKILL; shut_down shut_down closed failed");
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("shutdown: the node ends with it, and a behavior that does not come back is told",
+          "[shutdown][caf][process]") {
+  const bool behavior_hangs = GENERATE(false, true);
+  const io_ledger ledger;
+  {
+    const report r = run(use_the_node, behavior_hangs);
+    CHECK(r.ended == std::vector<std::string>{"actor"});
+    CHECK(r.killed.empty());
+    CHECK(r.later == "answered shut_down shut_down");
+    REQUIRE(r.leaked.size() == (behavior_hangs ? 1 : 0));
+    if (behavior_hangs) CHECK_THAT(r.leaked[0], contains("a behavior did not come back"));
+  }
+  CHECK_CLEAN(ledger);
+}
 
 TEST_CASE("shutdown: is not held up by a child that hangs before its hello", "[shutdown][supervisor][process]") {
   const bool first = GENERATE(false, true);
