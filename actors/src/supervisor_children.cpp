@@ -153,8 +153,8 @@ void supervisor_core::plan_restart(seat& s) {
     if (&other == &s) continue;
     other.due.reset();
     stop_seat(other, false, {}, ignored);
-    // Not to be started again, not even with others.
-    if (other.spec.restart == mp::restart::temporary) forget(other);
+    if (fate_of(options_.strategy, i, other.spec.restart, position(s), sequel::restart) == fate::is_forgotten)
+      forget(other);
   }
   const double chance = std::uniform_real_distribution<double>(0, 1)(chance_);
   const time_point due =
