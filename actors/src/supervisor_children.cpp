@@ -187,9 +187,13 @@ void supervisor_core::tell(const seat& s, bool gave_up) noexcept {
   if (!options_.on_event) return;
   try {
     child_event event{s.spec.name, s.info.last.value_or(mp::exit_status()), s.info.restarts, gave_up};
-    post_to(io_thread_ref(), [f = options_.on_event, event = std::move(event)] { f(event); });
+    auto call = [f = options_.on_event, event = std::move(event)] { f(event); };
+    if (options_.executor)
+      options_.executor.post(std::move(call));
+    else
+      post_to(io_thread_ref(), std::move(call));
   } catch (...) {
-    // No I/O thread any more: nobody hears of it.
+    // No I/O thread any more, or an executor that throws: nobody hears of it.
   }
 }
 

@@ -15,6 +15,7 @@
 #include "mp/detail/async.hpp"
 #include "mp/duration.hpp"
 #include "mp/exit_status.hpp"
+#include "mp/pool_options.hpp"
 #include "mp/process_options.hpp"
 #include "mp/restart_limits.hpp"
 #include "mp/task.hpp"
@@ -89,9 +90,10 @@ struct supervisor_options {
   mp::strategy strategy = mp::strategy::one_for_one;
   mp::restart_limits restart{};
   mp::auto_shutdown auto_shutdown = mp::auto_shutdown::never;
-  /// Told on the I/O thread, which it must not block; the last events perhaps after the supervisor has gone: it must own
-  /// what it uses.
+  /// Told on `executor`, or if there is none on the I/O thread, which it must not block; the last events perhaps after
+  /// the supervisor has gone: it must own what it uses.
   std::function<void(const child_event&)> on_event{};
+  callback_executor executor{};  ///< of its callback: io.get_executor()
 };
 
 struct child_spec;
