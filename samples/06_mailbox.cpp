@@ -5,6 +5,7 @@
 // is thrown where somebody asked.
 
 #include <chrono>
+#include <csignal>
 #include <iostream>
 #include <map>
 #include <mp/mp.hpp>
@@ -35,6 +36,7 @@ void customer(mp::address to, std::string name, int times) {
 
 int main(int argc, char** argv) {
   mp::init(argc, argv);
+  mp::shutdown_on({SIGINT, SIGTERM});  // Ctrl-C closes the bank in order
 
   mp::process office{bank};
   office.start();

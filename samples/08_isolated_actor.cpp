@@ -4,6 +4,7 @@
 // crashes, only its process dies; whoever monitors it gets a down_msg whose reason says how.
 
 #include <caf/all.hpp>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <mp/caf.hpp>
@@ -36,6 +37,7 @@ behavior keeper(event_based_actor* self, int scale) {
 
 int main(int argc, char** argv) {
   mp::init(argc, argv);
+  mp::shutdown_on({SIGINT, SIGTERM});  // Ctrl-C ends the actors' processes in order
 
   caf::actor_system_config config;
   caf::actor_system system{config};

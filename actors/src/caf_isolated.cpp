@@ -3,11 +3,14 @@
 
 #include "caf_letters.hpp"
 #include "mp/caf.hpp"
+#include "mp/detail/io_executor.hpp"
 #include "mp/detail/request.hpp"
 #include "mp/error.hpp"
 #include "mp/mailbox.hpp"
 #include "mp/this_process.hpp"
 #include "node.hpp"
+
+#include <boost/asio/steady_timer.hpp>
 
 #include <caf/actor_proxy.hpp>
 #include <caf/make_actor.hpp>
@@ -83,6 +86,9 @@ private:
   std::map<std::uint64_t, std::shared_ptr<mail>> open_;
 };
 
+// Until what failed is tried again.
+constexpr std::chrono::milliseconds pause{10};
+
 /// Takes what comes to this process's mailbox and gives it to the actor. On the I/O thread.
 ///
 /// Threads:  thread-safe.   Processes: process-bound.
@@ -95,13 +101,34 @@ public:
   }
   void open() {
     mailbox{}.async_receive([self = shared_from_this()](const error_code& problem, const any_message& m) {
-      if (problem) return;
-      self->let_in(mail_access::unwrap(m));
-      self->open();
+      if (!problem) self->let_in(mail_access::unwrap(m));
+      self->open_again(problem);
     });
   }
 
 private:
+  // Whatever a letter holds, and whatever fails: the door is open again, until the library is shut down.
+  void open_again(const error_code& problem) noexcept {
+    try {
+      if (problem == asio::error::operation_aborted || problem == errc::shut_down) return;
+      // A letter that nobody can read has gone; one for which there is no descriptor, say, is still there.
+      const bool is_over =
+          !problem || problem == errc::undecodable || problem == errc::bad_frame || problem == errc::type_mismatch;
+      if (is_over) return open();
+    } catch (const error& e) {
+      if (e.code() == errc::shut_down) return;
+    } catch (...) {
+    }
+    try {
+      auto timer = std::make_shared<asio::steady_timer>(io_executor(), pause);
+      timer->async_wait([timer, self = shared_from_this()](const error_code& stopped) {
+        if (!stopped) self->open_again({});
+      });
+    } catch (...) {
+      // Shut down, or no memory even for that.
+    }
+  }
+
   void let_in(const std::shared_ptr<mail>& m) noexcept {
     try {
       decoder d(m->values, std::move(m->fds));

@@ -2,13 +2,16 @@
 
 #include "node.hpp"
 
+#include "mp/error.hpp"
 #include "mp/this_process.hpp"
 #include "services.hpp"
 
 #include <caf/actor_system_config.hpp>
+#include <caf/logger.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -25,17 +28,31 @@ public:
   node() {
     // As few threads as CAF 0.17 can do with: one for behaviors, its clock, its printer.
     config_.set("scheduler.max-threads", std::size_t{1});
-    system_ = std::make_unique<caf::actor_system>(config_);
+    // Each thread that makes a system, or a scoped_actor in it, keeps its logger, and its destructor waits for that. So
+    // the thread that makes it ends at once.
+    std::exception_ptr problem;
+    std::thread([&] {
+      try {
+        system_ = std::make_unique<caf::actor_system>(config_);
+      } catch (...) {
+        problem = std::current_exception();
+      }
+    }).join();
+    if (problem) std::rethrow_exception(problem);
     // Ours are not counted, and a user's that still runs must not hold the end up.
     system_->await_actors_before_shutdown(false);
   }
-  caf::actor_system& system() noexcept { return *system_; }
+  caf::actor_system& system() {
+    if (is_stopped_) throw_error(errc::shut_down, "the library was shut down: its actor system has ended");
+    return *system_;
+  }
 
   void stop_by(time_point until, verdict& what) noexcept override {
     if (is_stopped_.exchange(true)) return;
     // The orderly end of a child: it ends without running destructors, so nothing of the system's can go wrong.
     if (until == time_point::max() && this_process::parent()) return;
     try {
+      if (caf::logger::current_logger() == &system_->logger()) caf::logger::set_current_actor_system(nullptr);
       std::promise<void> done;
       auto ended = done.get_future();
       std::thread([gone = std::move(system_), done = std::move(done)]() mutable {
@@ -44,7 +61,7 @@ public:
       }).detach();
       const auto limit = std::min(until, std::chrono::steady_clock::now() + most_patience);
       if (ended.wait_until(limit) != std::future_status::ready)
-        what.leaked.push_back("the actor system: a behavior did not come back");
+        what.leaked.push_back("the actor system: a behavior did not come back, or another thread has used it");
     } catch (...) {
       // No thread, no memory: it ends with the process.
     }

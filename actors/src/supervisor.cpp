@@ -63,7 +63,8 @@ void async_join(const std::shared_ptr<supervisor_core>& core, completion_ptr<voi
 
 supervisor::supervisor(supervisor_options options, std::vector<child_spec> children) {
   detail::check_may_wait("supervisor");
-  core_ = detail::supervisor_core::start({std::move(options), std::move(children)});
+  core_ = detail::supervisor_core::begin({std::move(options), std::move(children)});
+  core_->wait_started();
 }
 
 supervisor::supervisor(supervisor&&) noexcept = default;

@@ -2,6 +2,7 @@
 
 #include "mp/detail/async.hpp"
 #include "mp/detail/call.hpp"
+#include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "supervisor_core.hpp"
 
@@ -43,30 +44,56 @@ void supervisor_core::set_idle(seat& s, std::optional<mp::exit_status> last) {
 void supervisor_core::start_seat(seat& s) {
   s.due.reset();
   s.by_hand = false;
-  if (s.spec.supervise) {
-    auto below = start(supervisor_plan(*supervisor_plan_of(s.spec.supervise)), &bell_);
-    const std::lock_guard lock(mutex_);
-    s.below = std::move(below);
-  } else {
-    process_options options = s.spec.options;
-    if (options.name.empty()) options.name = s.spec.name;
-    process fresh(std::move(options), s.spec.start);
-    fresh.start();
-    try {
-      if (s.mailbox) s.mailbox->give_to(fresh);
-    } catch (const error& e) {
-      // It has ended already: we shall see that in a moment. Anything else is a child that cannot be reached.
-      if (e.code() != errc::closed && e.code() != errc::peer_died) {
-        fresh.kill();
-        fresh.join();
-        throw;
-      }
-    }
-    const std::lock_guard lock(mutex_);
-    s.info.pid = fresh.pid();
-    s.running = std::move(fresh);
+  try {
+    s.spec.supervise ? start_below(s) : start_process(s);
+  } catch (const error& e) {
+    if (e.code() != errc::cancelled) throw;
+    throw_error(errc::closed, "supervisor: it was stopped while it started \"" + s.spec.name + "\"");
   }
   s.started = std::chrono::steady_clock::now();
+}
+
+void supervisor_core::start_below(seat& s) {
+  auto below = begin(supervisor_plan(*supervisor_plan_of(s.spec.supervise)), &bell_);
+  std::optional<time_point> stop_by;
+  {
+    const std::lock_guard lock(mutex_);
+    starting_ = below;
+    stop_by = stop_by_;
+  }
+  if (stop_by) below->hurry(*stop_by);  // whoever came before it was there to be found
+  std::exception_ptr problem;
+  try {
+    below->wait_started();
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    starting_.reset();
+    if (!problem) s.below = below;
+  }
+  if (problem) std::rethrow_exception(problem);
+}
+
+void supervisor_core::start_process(seat& s) {
+  process_options options = s.spec.options;
+  if (options.name.empty()) options.name = s.spec.name;
+  process fresh(std::move(options), s.spec.start);
+  process_hooks::start(fresh, stop_bell_.fd());
+  try {
+    if (s.mailbox) s.mailbox->give_to(fresh);
+  } catch (const error& e) {
+    // It has ended already: we shall see that in a moment. Anything else is a child that cannot be reached.
+    if (e.code() != errc::closed && e.code() != errc::peer_died) {
+      fresh.kill();
+      fresh.join();
+      throw;
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  s.info.pid = fresh.pid();
+  s.running = std::move(fresh);
 }
 
 void supervisor_core::note_ends() {
@@ -126,8 +153,8 @@ void supervisor_core::plan_restart(seat& s) {
     if (&other == &s) continue;
     other.due.reset();
     stop_seat(other, false, {}, ignored);
-    // Not to be started again, not even with others.
-    if (other.spec.restart == mp::restart::temporary) forget(other);
+    if (fate_of(options_.strategy, i, other.spec.restart, position(s), sequel::restart) == fate::is_forgotten)
+      forget(other);
   }
   const double chance = std::uniform_real_distribution<double>(0, 1)(chance_);
   const time_point due =
@@ -148,6 +175,7 @@ void supervisor_core::start_due() {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (const std::exception&) {
+      if (must_stop()) return;  // called off: that is no end of the child's
       set_idle(s, mp::exit_status());
       plan_restart(s);
       return;  // the list and the times may be others now
@@ -159,9 +187,13 @@ void supervisor_core::tell(const seat& s, bool gave_up) noexcept {
   if (!options_.on_event) return;
   try {
     child_event event{s.spec.name, s.info.last.value_or(mp::exit_status()), s.info.restarts, gave_up};
-    post_to(io_thread_ref(), [f = options_.on_event, event = std::move(event)] { f(event); });
+    auto call = [f = options_.on_event, event = std::move(event)] { f(event); };
+    if (options_.executor)
+      options_.executor.post(std::move(call));
+    else
+      post_to(io_thread_ref(), std::move(call));
   } catch (...) {
-    // No I/O thread any more: nobody hears of it.
+    // No I/O thread any more, or an executor that throws: nobody hears of it.
   }
 }
 

@@ -56,7 +56,7 @@ supervisor_core::supervisor_core(supervisor_plan plan, bell* above)
   }
 }
 
-std::shared_ptr<supervisor_core> supervisor_core::start(supervisor_plan plan, bell* above) {
+std::shared_ptr<supervisor_core> supervisor_core::begin(supervisor_plan plan, bell* above) {
   if (const auto problem = complaint(plan.options, plan.children); !problem.empty())
     throw_error(errc::invalid_argument, "supervisor: " + problem);
   auto core = std::make_shared<supervisor_core>(std::move(plan), above);
@@ -73,10 +73,13 @@ std::shared_ptr<supervisor_core> supervisor_core::start(supervisor_plan plan, be
     throw_system_error(errc::out_of_resources, "cannot start a supervisor's thread", e.code().value());
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  std::unique_lock lock(core->mutex_);
-  core->ended_.wait(lock, [&] { return core->has_started_ || core->has_ended_; });
-  if (core->start_problem_) std::rethrow_exception(core->start_problem_);
   return core;
+}
+
+void supervisor_core::wait_started() {
+  std::unique_lock lock(mutex_);
+  ended_.wait(lock, [this] { return has_started_ || has_ended_; });
+  if (start_problem_) std::rethrow_exception(start_problem_);
 }
 
 supervisor_core::~supervisor_core() {
@@ -189,10 +192,12 @@ void supervisor_core::hurry(time_point until) noexcept {
     const std::lock_guard lock(mutex_);
     stop_by_ = std::min(stop_by_.value_or(time_point::max()), until);
     // Whoever waits for one below hurries it, too. Locks go down the tree, never up.
+    if (starting_) starting_->hurry(until);
     if (until != time_point::max())
       for (const auto& s : seats_)
         if (s->below) s->below->hurry(until);
   }
+  stop_bell_.ring();
   bell_.ring();
 }
 

@@ -50,8 +50,10 @@ private:
 // no longer than its seat, so it may name the one above by reference.
 class supervisor_core final : public service, public std::enable_shared_from_this<supervisor_core> {
 public:
-  /// Starts the children; throws what the first that could not be started threw, after stopping the others.
-  static std::shared_ptr<supervisor_core> start(supervisor_plan plan, bell* above = nullptr);
+  /// Begins to start the children. wait_started throws what the first that could not be started threw, after the others
+  /// were stopped.
+  static std::shared_ptr<supervisor_core> begin(supervisor_plan plan, bell* above = nullptr);
+  void wait_started();
   supervisor_core(supervisor_plan plan, bell* above);
   ~supervisor_core() override;
 
@@ -109,6 +111,8 @@ private:
 
   // ---- Own thread: supervisor_children.cpp
   void start_seat(seat& s);
+  void start_below(seat& s);
+  void start_process(seat& s);
   void note_ends();
   void note_end(seat& s, const mp::exit_status& status);
   void end_for_good(seat& s, bool forget);
@@ -130,12 +134,14 @@ private:
   const pid_t made_in_;
   bell* const above_;
   bell bell_, ended_bell_;
+  bell stop_bell_;  // rung once, for good: no start goes on
 
   mutable std::mutex mutex_;
   std::condition_variable ended_;
   seats seats_;
   std::vector<std::packaged_task<void()>> jobs_;  // guarded by mutex_, as the following
   std::optional<time_point> stop_by_;             // asked to stop; nobody lives longer than this
+  std::shared_ptr<supervisor_core> starting_;     // one below that is not in its seat yet
   bool has_started_ = false, has_ended_ = false;
   std::exception_ptr start_problem_;
   verdict verdict_;

@@ -44,6 +44,28 @@ constexpr restart_group group_of(mp::strategy s, std::size_t failed, std::size_t
   return {failed, failed + 1};
 }
 
+enum class fate {
+  runs_on,
+  starts_again,  ///< after it was stopped, unless it had ended
+  rests,
+  is_forgotten
+};
+
+/// What becomes of child `one` of kind `kind` when child number `failed` has ended, of which `what` becomes. Temporary
+/// children are not started again, not even with others.
+constexpr fate fate_of(mp::strategy s, std::size_t one, mp::restart kind, std::size_t failed, sequel what) noexcept {
+  if (one == failed) {
+    switch (what) {
+      case sequel::restart: return fate::starts_again;
+      case sequel::rest: return fate::rests;
+      case sequel::forget: return fate::is_forgotten;
+    }
+  }
+  const restart_group group = group_of(s, failed, one + 1);
+  if (what != sequel::restart || one < group.first || one >= group.last) return fate::runs_on;
+  return kind == mp::restart::temporary ? fate::is_forgotten : fate::starts_again;
+}
+
 /// Does the supervisor stop by itself, after a significant child has ended for good and `left` others run?
 constexpr bool ends_supervisor(mp::auto_shutdown when, std::size_t left) noexcept {
   return when == mp::auto_shutdown::any_significant || (when == mp::auto_shutdown::all_significant && left == 0);

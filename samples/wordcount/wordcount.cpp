@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <exception>
 #include <iostream>
@@ -113,6 +114,7 @@ int main(int argc, char** argv) {
     std::cout << wordcount::usage;
     return 0;
   }
+  mp::shutdown_on({SIGINT, SIGTERM}, std::chrono::milliseconds(500));  // Ctrl-C leaves no process behind
   try {
     return wordcount::run(o);
   } catch (const std::exception& e) {

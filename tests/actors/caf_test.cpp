@@ -112,10 +112,12 @@ caf::error wait_down(caf::scoped_actor& self) {
 
 TEST_CASE("caf: a mailbox as an actor answers requests, with spoken types and errors", "[caf][process]") {
   system_of_two system;
-  caf::scoped_actor self{system};
-  mp::process server(serve_plain);
-  server.start();
+  warm_up_face(system);
+  const fd_ledger ledger(true);
   {
+    caf::scoped_actor self{system};
+    mp::process server(serve_plain);
+    server.start();
     const auto face = mp::as_actor(system, server.address(), mp::speaks<parcel>{});
     CHECK(ask<int>(self, face, 20, 22).first == 42);
     CHECK(ask<std::string>(self, face, std::vector<double>{1, 2, 3.5}).first == "three");
@@ -131,40 +133,38 @@ TEST_CASE("caf: a mailbox as an actor answers requests, with spoken types and er
     caf::anon_send(face, "stop");
     CHECK(server.join().success());
   }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("caf: a monitor hears how the process died, and open requests fail", "[caf][process]") {
   system_of_two system;
-  caf::scoped_actor self{system};
-  SECTION("by a crash") {
+  warm_up_face(system);
+  const fd_ledger ledger(true);
+  {
+    caf::scoped_actor self{system};
     mp::process server(serve_plain);
     server.start();
     const auto face = mp::as_actor(system, server.address());
     self->monitor(face);
-    server.send('c');
-    const auto open = ask<int>(self, face, 1, 2);
-    CHECK(open.second == caf::sec::request_receiver_down);
-    const auto reason = wait_down(self);
-    CHECK(mp::exit_status_of(reason)->signal() == SIGSEGV);
-    CHECK(ask<int>(self, face, 1, 2).second == caf::sec::request_receiver_down);
-  }
-  SECTION("by kill") {
-    mp::process server(serve_plain);
-    server.start();
-    const auto face = mp::as_actor(system, server.address());
-    self->monitor(face);
-    server.kill();
-    CHECK(mp::exit_status_of(wait_down(self))->signal() == SIGKILL);
+    SECTION("by a crash") {
+      server.send('c');
+      const auto open = ask<int>(self, face, 1, 2);
+      CHECK(open.second == caf::sec::request_receiver_down);
+      const auto reason = wait_down(self);
+      CHECK(mp::exit_status_of(reason)->signal() == SIGSEGV);
+      CHECK(ask<int>(self, face, 1, 2).second == caf::sec::request_receiver_down);
+    }
+    SECTION("by kill") {
+      server.kill();
+      CHECK(mp::exit_status_of(wait_down(self))->signal() == SIGKILL);
+    }
+    SECTION("in order") {
+      caf::anon_send(face, "stop");
+      CHECK(mp::exit_status_of(wait_down(self))->success());
+    }
     server.join();
   }
-  SECTION("in order") {
-    mp::process server(serve_plain);
-    server.start();
-    const auto face = mp::as_actor(system, server.address());
-    self->monitor(face);
-    caf::anon_send(face, "stop");
-    CHECK(mp::exit_status_of(wait_down(self))->success());
-  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("caf: exit_status_of tells statuses from other reasons", "[caf][unit]") {
@@ -239,6 +239,8 @@ TEST_CASE("caf: the last handle of an isolated actor ends its process", "[caf][p
 
 TEST_CASE("caf: a linked actor ends with the process", "[caf][process]") {
   system_of_two system;
+  warm_up_face(system);
+  const fd_ledger ledger(true);
   {
     caf::scoped_actor self{system};
     const auto isolated = mp::spawn_isolated(system, adder, 1);
@@ -251,26 +253,37 @@ TEST_CASE("caf: a linked actor ends with the process", "[caf][process]") {
     caf::anon_send(isolated, "abort");
     CHECK(mp::exit_status_of(wait_down(self))->signal() == SIGABRT);
   }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("caf: class-based and lambda behaviors, other systems, plain requests", "[caf][process]") {
   system_of_two system;
-  caf::scoped_actor self{system};
-  const auto counts = mp::spawn_isolated<counter>(system, 10);
-  CHECK(ask<int>(self, counts, 5).first == 15);
-  CHECK(ask<int>(self, counts, 5).first == 20);
+  warm_up_face(system);
+  const fd_ledger ledger(true);
+  {
+    caf::scoped_actor self{system};
+    const auto counts = mp::spawn_isolated<counter>(system, 10);
+    CHECK(ask<int>(self, counts, 5).first == 15);
+    CHECK(ask<int>(self, counts, 5).first == 20);
 
-  const auto greets = mp::spawn_isolated(
-      system,
-      [](caf::event_based_actor*, const std::string& word) -> caf::behavior {
-        return {[=](const std::string& name) { return word + ", " + name; }};
-      },
-      "hello");
-  CHECK(ask<std::string>(self, greets, std::string("you")).first == "hello, you");
+    const auto greets = mp::spawn_isolated(
+        system,
+        [](caf::event_based_actor*, const std::string& word) -> caf::behavior {
+          return {[=](const std::string& name) { return word + ", " + name; }};
+        },
+        "hello");
+    CHECK(ask<std::string>(self, greets, std::string("you")).first == "hello, you");
+  }
+  CHECK_CLEAN(ledger);
 }
 
 TEST_CASE("caf: the library's own system serves where none is given", "[caf][process]") {
-  const auto isolated = mp::spawn_isolated(adder, 7);
-  caf::scoped_actor self{isolated->home_system()};
-  CHECK(ask<int>(self, isolated, 1).first == 8);
+  warm_up_face(mp::detail::caf_node());  // it stays
+  const fd_ledger ledger(true);
+  {
+    const auto isolated = mp::spawn_isolated(adder, 7);
+    caf::scoped_actor self{isolated->home_system()};
+    CHECK(ask<int>(self, isolated, 1).first == 8);
+  }
+  CHECK_CLEAN(ledger);
 }

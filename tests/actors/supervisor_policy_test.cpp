@@ -3,6 +3,7 @@
 #include "supervisor_policy.hpp"
 #include "support/catch.hpp"
 
+#include <signal.h>
 #include <array>
 #include <string>
 
@@ -10,6 +11,8 @@ using namespace std::chrono_literals;
 using mp::detail::after_end;
 using mp::detail::complaint;
 using mp::detail::ends_supervisor;
+using mp::detail::fate;
+using mp::detail::fate_of;
 using mp::detail::group_of;
 using mp::detail::pause_before;
 using mp::detail::restart_budget;
@@ -27,29 +30,54 @@ bool says(const std::string& text, const std::string& what) { return text.find(w
 
 }  // namespace
 
-TEST_CASE("supervisor policy: restart kind x reason decide what becomes of a child", "[supervisor][unit]") {
-  using mp::restart;
+// Four children of which number 1 ends; the others are permanent, transient and temporary. '=' runs on, 'A' starts again,
+// 'r' stays without a process, '-' is forgotten. With simple_one_for_one all are of the kind of the one that ends.
+TEST_CASE("supervisor policy: strategy x restart kind x reason decide what becomes of whom", "[supervisor][unit]") {
+  using mp::exit_status, mp::restart, mp::strategy;
+  const exit_status good[] = {exit_status::exited(0)};
+  const exit_status bad[] = {exit_status::exited(1),
+                             exit_status::exited(255),
+                             exit_status::signaled(SIGTERM),
+                             exit_status::signaled(SIGKILL),
+                             exit_status::signaled(SIGSEGV),
+                             exit_status::signaled(SIGABRT, true),
+                             exit_status() /* unknown */};
   struct row {
+    strategy how;
     restart kind;
-    bool success, dynamic;
-    sequel expected;
+    std::string after_good, after_bad;
   };
   for (const row& r : {
-           row{restart::permanent, true, false, sequel::restart},
-           row{restart::permanent, true, true, sequel::restart},
-           row{restart::permanent, false, false, sequel::restart},
-           row{restart::permanent, false, true, sequel::restart},
-           row{restart::transient, true, false, sequel::rest},
-           row{restart::transient, true, true, sequel::forget},
-           row{restart::transient, false, false, sequel::restart},
-           row{restart::transient, false, true, sequel::restart},
-           row{restart::temporary, true, false, sequel::forget},
-           row{restart::temporary, true, true, sequel::forget},
-           row{restart::temporary, false, false, sequel::forget},
-           row{restart::temporary, false, true, sequel::forget},
+           row{strategy::one_for_one, restart::permanent, "=A==", "=A=="},
+           row{strategy::one_for_one, restart::transient, "=r==", "=A=="},
+           row{strategy::one_for_one, restart::temporary, "=-==", "=-=="},
+           row{strategy::one_for_all, restart::permanent, "AAA-", "AAA-"},
+           row{strategy::one_for_all, restart::transient, "=r==", "AAA-"},
+           row{strategy::one_for_all, restart::temporary, "=-==", "=-=="},
+           row{strategy::rest_for_one, restart::permanent, "=AA-", "=AA-"},
+           row{strategy::rest_for_one, restart::transient, "=r==", "=AA-"},
+           row{strategy::rest_for_one, restart::temporary, "=-==", "=-=="},
+           row{strategy::simple_one_for_one, restart::permanent, "=A==", "=A=="},
+           row{strategy::simple_one_for_one, restart::transient, "=-==", "=A=="},
+           row{strategy::simple_one_for_one, restart::temporary, "=-==", "=-=="},
        }) {
-    CAPTURE(static_cast<int>(r.kind), r.success, r.dynamic);
-    CHECK(after_end(r.kind, r.success, r.dynamic) == r.expected);
+    const bool same = r.how == strategy::simple_one_for_one;
+    const restart kinds[] = {same ? r.kind : restart::permanent, r.kind, same ? r.kind : restart::transient,
+                             same ? r.kind : restart::temporary};
+    const auto check = [&](const exit_status& reason, const std::string& expected) {
+      const sequel what = after_end(r.kind, reason.success(), same);
+      std::string found;
+      for (std::size_t i = 0; i < 4; ++i) switch (fate_of(r.how, i, kinds[i], 1, what)) {
+          case fate::runs_on: found += '='; break;
+          case fate::starts_again: found += 'A'; break;
+          case fate::rests: found += 'r'; break;
+          case fate::is_forgotten: found += '-'; break;
+        }
+      CAPTURE(static_cast<int>(r.how), static_cast<int>(r.kind), to_string(reason));
+      CHECK(found == expected);
+    };
+    for (const auto& reason : good) check(reason, r.after_good);
+    for (const auto& reason : bad) check(reason, r.after_bad);
   }
 }
 

@@ -4,9 +4,13 @@
 #include "mp/process.hpp"
 #include "supervisor_support.hpp"
 
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
 #include <future>
+#include <memory>
 #include <optional>
 #include <thread>
 
@@ -245,6 +249,37 @@ TEST_CASE("supervisor: its calls on the I/O thread throw would_deadlock", "[supe
     auto says = stop_says.get_future();
     REQUIRE(says.wait_for(patience) == std::future_status::ready);
     CHECK(says.get() == mp::errc::would_deadlock);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("supervisor: events are told on the executor of its options, otherwise on the I/O thread",
+          "[supervisor][process]") {
+  const io_ledger ledger;
+  {
+    std::promise<std::thread::id> io_thread;
+    mp::detail::post_to(mp::detail::io_thread_ref(), [&] { io_thread.set_value(std::this_thread::get_id()); });
+    boost::asio::io_context context;
+    auto work = boost::asio::make_work_guard(context);
+    std::jthread runs([&] { context.run(); });
+    const std::pair<mp::callback_executor, std::thread::id> rows[] = {{{}, io_thread.get_future().get()},
+                                                                      {context.get_executor(), runs.get_id()}};
+    for (const auto& row : rows) {
+      const auto told = std::make_shared<std::promise<std::thread::id>>();
+      mp::supervisor top({.on_event = [told](const mp::child_event&) { told->set_value(std::this_thread::get_id()); },
+                          .executor = row.first},
+                         {{.name = "once", .start = [] {}, .restart = restart::temporary}});
+      auto where = told->get_future();
+      REQUIRE(where.wait_for(patience) == std::future_status::ready);
+      CHECK(where.get() == row.second);
+      // A completion that names an executor of its own runs there, too.
+      std::promise<std::thread::id> joined;
+      top.async_join(boost::asio::bind_executor(
+          context, [&](std::exception_ptr, const mp::verdict&) { joined.set_value(std::this_thread::get_id()); }));
+      CHECK(top.stop().clean());
+      CHECK(joined.get_future().get() == runs.get_id());
+    }
+    work.reset();
   }
   CHECK_CLEAN(ledger);
 }

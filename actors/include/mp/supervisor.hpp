@@ -16,6 +16,7 @@
 #include "mp/detail/std_parts.hpp"
 #include "mp/duration.hpp"
 #include "mp/exit_status.hpp"
+#include "mp/pool_options.hpp"
 #include "mp/process_options.hpp"
 #include "mp/restart_limits.hpp"
 #include "mp/task.hpp"
@@ -88,9 +89,10 @@ struct supervisor_options {
   mp::strategy strategy = mp::strategy::one_for_one;
   mp::restart_limits restart{};
   mp::auto_shutdown auto_shutdown = mp::auto_shutdown::never;
-  /// Told on the I/O thread, which it must not block; the last events perhaps after the supervisor has gone: it must own
-  /// what it uses.
+  /// Told on `executor`, or if there is none on the I/O thread, which it must not block; the last events perhaps after
+  /// the supervisor has gone: it must own what it uses.
   std::function<void(const child_event&)> on_event{};
+  callback_executor executor{};  ///< of its callback: io.get_executor()
 };
 
 struct child_spec;
@@ -156,7 +158,8 @@ public:
   /// those that start_child adds; nothing is started.
   ///
   /// Waits:    for each child's hello.
-  /// Throws:   error{invalid_argument}; what process::start throws: those that were started are stopped again.
+  /// Throws:   error{invalid_argument}; what process::start throws: those that were started are stopped again;
+  ///           error{closed}: the library was shut down meanwhile.
   explicit supervisor(supervisor_options options, std::vector<child_spec> children = {});
   supervisor(supervisor&&) noexcept;
   supervisor& operator=(supervisor&&) noexcept;
@@ -196,7 +199,8 @@ public:
   std::vector<child_info> which_children() const;
   child_counts count_children() const;
 
-  /// Stops the children from right to left, each by its policy. Again: the same verdict.
+  /// Stops the children from right to left, each by its policy; a start that is under way is called off. Again: the same
+  /// verdict.
   ///
   /// Waits:    as the policies say.
   /// Throws:   error{would_deadlock} on the library's I/O thread.

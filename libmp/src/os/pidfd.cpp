@@ -78,24 +78,26 @@ int poll_timeout(time_point until) noexcept {
   return static_cast<int>(std::min<std::int64_t>(left, INT_MAX));
 }
 
-two_ready wait_either(int first, int second, time_point until) noexcept {
-  pollfd polled[2]{{first, POLLIN, 0}, {second, POLLIN, 0}};
+two_ready wait_either(int first, int second, time_point until, int give_up) noexcept {
+  pollfd polled[3]{{first, POLLIN, 0}, {second, POLLIN, 0}, {give_up, POLLIN, 0}};
   for (;;) {
-    const int n = ::poll(polled, 2, poll_timeout(until));
+    const int n = ::poll(polled, 3, poll_timeout(until));
     if (n > 0) return {polled[0].revents != 0, polled[1].revents != 0};
     if (n < 0 && errno != EINTR) return {true, true};  // no memory for poll: look yourself
     if (std::chrono::steady_clock::now() >= until) return {};
   }
 }
 
-bool wait_writable(int fd, time_point until) noexcept {
-  pollfd polled{fd, POLLOUT, 0};
-  while (::poll(&polled, 1, poll_timeout(until)) <= 0)
+bool wait_writable(int fd, time_point until, int give_up) noexcept {
+  pollfd polled[2]{{fd, POLLOUT, 0}, {give_up, POLLIN, 0}};
+  while (::poll(polled, 2, poll_timeout(until)) <= 0)
     if (std::chrono::steady_clock::now() >= until) return false;
-  return true;
+  return polled[0].revents != 0;
 }
 
-bool has_ended(int pidfd) noexcept { return wait_either(pidfd, -1, time_point::min()).first; }
+bool is_readable(int fd) noexcept { return wait_either(fd, -1, time_point::min()).first; }
+
+bool has_ended(int pidfd) noexcept { return is_readable(pidfd); }
 bool wait_ended(int pidfd, time_point until) noexcept { return wait_either(pidfd, -1, until).first; }
 
 mp::exit_status to_exit_status(int code, int status) noexcept {

@@ -53,14 +53,17 @@ struct process_id {
 };
 process_id identify_process(pid_t pid) noexcept;
 
-/// Waits until one of two descriptors has something (in, hang-up or error), or until `until`. -1: leave out.
+/// Waits until one of two descriptors has something (in, hang-up or error), or until `until`. -1: leave out. As soon as
+/// `give_up` is readable, time is up.
 struct two_ready {
   bool first = false, second = false;
 };
-two_ready wait_either(int first, int second, time_point until) noexcept;
+two_ready wait_either(int first, int second, time_point until, int give_up = -1) noexcept;
 
 /// Waits until `fd` takes bytes, at most until `until`. False: time is up.
-bool wait_writable(int fd, time_point until) noexcept;
+bool wait_writable(int fd, time_point until, int give_up = -1) noexcept;
+/// Is there something to read now? Of -1: no.
+bool is_readable(int fd) noexcept;
 
 /// How long from now until `until`, in whole milliseconds rounded up, as poll takes it; -1 for ever, 0 if over.
 int poll_timeout(time_point until) noexcept;

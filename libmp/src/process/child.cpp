@@ -152,7 +152,7 @@ int child::send(control_kind kind, std::span<const std::byte> body, std::span<co
   return os::send_control(control_.get(), kind, body, fds, until);
 }
 
-control_status child::next_message(os::control_message& message, time_point until) {
+control_status child::next_message(os::control_message& message, time_point until, int give_up) {
   for (bool is_over = false;;) {
     {
       const std::lock_guard lock(mutex_);
@@ -167,7 +167,8 @@ control_status child::next_message(os::control_message& message, time_point unti
     }
     if (is_over || std::chrono::steady_clock::now() >= until) return control_status::ended;
     // One look after its end: what it said last is there by then.
-    is_over = os::wait_either(control_.get(), pidfd_.get(), until).second;
+    const auto ready = os::wait_either(control_.get(), pidfd_.get(), until, give_up);
+    is_over = ready.second || (!ready.first && os::is_readable(give_up));
   }
 }
 

@@ -59,8 +59,8 @@ public:
   int send(os::control_kind kind, std::span<const std::byte> body, std::span<const int> fds, time_point until);
 
   /// For the starter, before anybody else knows the child: its next message that is not a status.
-  /// ok, ended (it ended, or said nothing by `until`: ask wait), broken.
-  os::control_status next_message(os::control_message& message, time_point until);
+  /// ok, ended (it ended, or said nothing by `until` or until `give_up` is readable: ask wait), broken.
+  os::control_status next_message(os::control_message& message, time_point until, int give_up);
 
   using captures = std::array<std::shared_ptr<output_capture>, 3>;
   void set_captures(captures);

@@ -155,7 +155,12 @@ std::shared_ptr<detail::child> process::started_child(const char* what) const {
 }
 
 process& process::start() & {
-  auto& s = state("process::start");
+  detail::process_hooks::start(*this, -1);
+  return *this;
+}
+
+void detail::process_hooks::start(process& p, int give_up) {
+  auto& s = p.state("process::start");
   if (s.child)
     detail::throw_error(errc::already_started,
                         "process::start: " + s.name() + " was started before; make a new process");
@@ -164,6 +169,7 @@ process& process::start() & {
   detail::reap_some();
 
   detail::start_plan plan;
+  plan.give_up = give_up;
   plan.options = &s.options;
   plan.name = s.name();
   plan.call = &*s.call;
@@ -175,7 +181,6 @@ process& process::start() & {
   detail::add_child(s.child);
   // The parent no longer holds what it passed on: else it would keep ends of channels open.
   s.call.reset();
-  return *this;
 }
 
 exit_status process::join() { return *join_until(time_point::max()); }

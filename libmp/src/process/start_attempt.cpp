@@ -22,7 +22,16 @@ using os::control_status;
 
 std::string quoted(const attempt& a) { return "process " + a.plan.name; }
 
+namespace {
+constexpr const char* called_off = "it was called off";
+}
+
+void check_wanted(const attempt& a) {
+  if (a.is_called_off()) throw_error(errc::cancelled, quoted(a) + " did not start: " + called_off);
+}
+
 [[noreturn]] void fail(const attempt& a, child& c, errc code, std::string why) {
+  if (a.is_called_off()) code = errc::cancelled, why = called_off;
   // A child that is ending anyway explains itself better than our SIGKILL would.
   const auto grace = std::min(a.until, std::chrono::steady_clock::now() + std::chrono::milliseconds(100));
   auto ended = c.wait(code == errc::start_failed ? grace : time_point::min());
@@ -135,7 +144,7 @@ namespace {
 
 void wait_ready(const attempt& a, child& c) {
   os::control_message answer;
-  switch (c.next_message(answer, a.until)) {
+  switch (c.next_message(answer, a.until, a.plan.give_up)) {
     case control_status::ok: break;
     case control_status::nothing:
     case control_status::ended:

@@ -6,6 +6,7 @@
 /// Source:   doc/process-model.md.
 
 #include "mp/error.hpp"
+#include "os/pidfd.hpp"
 #include "process/start_message.hpp"
 #include "process/starter.hpp"
 #include "process/surroundings.hpp"
@@ -24,7 +25,11 @@ struct attempt {
   start_message message;
   std::vector<int> fds;  // that go with the message: directory, streams; then the call's
   unique_fd directory;
+
+  bool is_called_off() const noexcept { return os::is_readable(plan.give_up); }
 };
+/// Throws error{cancelled} if it was called off.
+void check_wanted(const attempt& a);
 
 /// "process NAME", for messages.
 std::string quoted(const attempt& a);

@@ -58,7 +58,7 @@ started_child start_by_spawn(attempt& a) {
   take_captures(a, *c);
 
   os::control_message hello;
-  if (const auto got = c->next_message(hello, a.until);
+  if (const auto got = c->next_message(hello, a.until, a.plan.give_up);
       got != control_status::ok || hello.kind != control_kind::hello) {
     if (got == control_status::ok || got == control_status::broken)
       fail(a, *c, errc::start_failed, "its hello is none: does the program write to descriptor 3 before mp::init?");
@@ -132,8 +132,9 @@ struct fork_unsafe_server {
 unique_fd request_child(attempt& a, zygote_link& server) {
   auto [ours, theirs] = os::make_socket_pair();
   ours = os::above_stdio(std::move(ours));
-  const int problem = server.request(theirs.get(), a.until);
+  const int problem = server.request(theirs.get(), a.until, a.plan.give_up);
   if (problem == 0) return std::move(ours);
+  check_wanted(a);
   if (problem == EPIPE || problem == ECONNRESET || problem == ECONNREFUSED) return {};
   if (problem == ETIMEDOUT)
     throw_error(errc::start_failed, quoted(a) + " did not start: the fork server (pid " + std::to_string(server.pid()) +
@@ -163,7 +164,8 @@ std::shared_ptr<child> ask_zygote(attempt& a, const std::shared_ptr<zygote_link>
                                               " did not start: no descriptor is left for its pidfd (raise the "
                                               "limit with ulimit -n, or close what is not needed)");
     if (got == control_status::ended) return nullptr;
-    const auto ready = os::wait_either(ours.get(), server->pidfd(), a.until);
+    const auto ready = os::wait_either(ours.get(), server->pidfd(), a.until, a.plan.give_up);
+    if (!ready.first && !ready.second) check_wanted(a);
     if (ready.second && !ready.first) {
       // Gone: what it sent before is here by now.
       if (os::receive_control(ours.get(), answer, false) == control_status::ok) break;
@@ -214,7 +216,8 @@ bool let_go(attempt& a, child& c, const zygote_link& server) {
 
 started_child start_by_zygote(attempt& a) {
   for (int servers = 0; servers < max_zygotes; ++servers) {
-    const auto server = current_zygote(a.until);
+    check_wanted(a);
+    const auto server = current_zygote(a.until, a.plan.give_up);
     a.message = {};
     set_options(a);
     std::shared_ptr<child> c;

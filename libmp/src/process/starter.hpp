@@ -26,6 +26,7 @@ struct start_plan {
   std::string name;
   const waiting_call* call = nullptr;  // kept by the caller, so that start can be tried again
   bool takes_stop = false;             // its function asks for a stop token
+  int give_up = -1;                    // once this is readable, the start is called off
   bool own_group = false;              // leads a process group of its own and ignores SIGINT: pool workers
 };
 
@@ -34,7 +35,8 @@ struct started_child {
   std::array<os::guarded_fd, 3> ours;  // our ends of its stdio::pipe()s
 };
 
-/// Starts it and waits for its `ready`, at most start_timeout. Throws what process::start promises; no child is left.
+/// Starts it and waits for its `ready`, at most start_timeout. Throws what process::start promises, and error{cancelled}
+/// when it was called off; no child is left.
 started_child start_child(const start_plan& plan);
 
 }  // namespace mp::detail

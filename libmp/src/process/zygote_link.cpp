@@ -33,6 +33,8 @@ struct holder {
   std::shared_ptr<zygote_link> current;
 };
 
+constexpr std::chrono::milliseconds look_around{20};
+
 // In storage of its own: a forked child begins again without running destructors of what is its parent's.
 alignas(holder) std::byte storage[sizeof(holder)];
 holder& held() noexcept {
@@ -40,6 +42,7 @@ holder& held() noexcept {
   return *made;
 }
 
+constexpr const char* called_off = "it was called off";
 constexpr const char* no_hello = "its hello is none: does the program write to descriptor 3 before mp::init?";
 
 [[noreturn]] void fail(os::spawned& server, errc code, const std::string& why) {
@@ -64,7 +67,7 @@ std::shared_ptr<zygote_link> living_zygote() {
   return current;
 }
 
-std::shared_ptr<zygote_link> start_zygote(time_point until) {
+std::shared_ptr<zygote_link> start_zygote(time_point until, int give_up) {
   auto [ours, theirs] = os::make_socket_pair();
   ours = os::above_stdio(std::move(ours));
   const unique_fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -92,7 +95,8 @@ std::shared_ptr<zygote_link> start_zygote(time_point until) {
   os::control_message answer;
   int problem = os::send_control(ours.get(), os::control_kind::hello, hello, {}, until);
   if (problem == 0) {
-    const auto ready = os::wait_either(ours.get(), server.pidfd.get(), until);
+    const auto ready = os::wait_either(ours.get(), server.pidfd.get(), until, give_up);
+    if (!ready.first && !ready.second && os::is_readable(give_up)) fail(server, errc::cancelled, called_off);
     if (!ready.first && !ready.second) fail(server, errc::start_failed, "it said nothing in time");
     // Only what is there: a server that ended has said it before.
     const auto got = os::receive_control(ours.get(), answer, false);
@@ -131,14 +135,14 @@ zygote_link::~zygote_link() {
     os::wait_own(pidfd_.get());
 }
 
-int zygote_link::request(int control, time_point until) noexcept {
+int zygote_link::request(int control, time_point until, int give_up) noexcept {
   const os::control_header empty{};
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(&empty), sizeof empty);
   for (;;) {
     const ssize_t sent = os::send_with_fds(requests_.get(), bytes, {&control, 1}, MSG_DONTWAIT);
     if (sent >= 0) return 0;
     if (sent != -EAGAIN) return static_cast<int>(-sent);
-    if (!os::wait_writable(requests_.get(), until)) return ETIMEDOUT;
+    if (!os::wait_writable(requests_.get(), until, give_up)) return ETIMEDOUT;
   }
 }
 
@@ -167,14 +171,18 @@ void zygote_link::abandon() noexcept {
   ahead_.abandon();
 }
 
-std::shared_ptr<zygote_link> current_zygote(time_point until) {
+std::shared_ptr<zygote_link> current_zygote(time_point until, int give_up) {
   if (auto here = living_zygote()) return here;
-  const std::unique_lock starts(held().starting, until);
+  std::unique_lock starts(held().starting, std::defer_lock);
+  // Another thread may be starting one that hangs.
+  while (!starts.try_lock_for(look_around)) {
+    if (os::is_readable(give_up)) throw_error(errc::cancelled, std::string("the start ended early: ") + called_off);
+    if (std::chrono::steady_clock::now() >= until)
+      throw_error(errc::start_failed,
+                  "the fork server that another thread starts was not ready in time (does the preload function hang?)");
+  }
   if (auto here = living_zygote()) return here;
-  if (!starts)
-    throw_error(errc::start_failed,
-                "the fork server that another thread starts was not ready in time (does the preload function hang?)");
-  auto fresh = start_zygote(until);
+  auto fresh = start_zygote(until, give_up);
   const std::lock_guard lock(held().mutex);
   held().current = fresh;
   return fresh;
@@ -186,6 +194,7 @@ std::shared_ptr<zygote_link> existing_zygote() {
 }
 
 void drop_zygote(const std::shared_ptr<zygote_link>& which) noexcept {
+  if (!which) return;
   std::shared_ptr<zygote_link> dropped;  // ended outside of the lock
   const std::lock_guard lock(held().mutex);
   if (held().current == which) dropped.swap(held().current);

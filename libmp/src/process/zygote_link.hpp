@@ -31,7 +31,7 @@ public:
   unique_fd take_ahead() noexcept;
 
   /// Asks for a child whose control socket is `control`. 0 or errno; ETIMEDOUT: the server does not take requests.
-  int request(int control, time_point until) noexcept;
+  int request(int control, time_point until, int give_up = -1) noexcept;
   bool is_gone() const noexcept;
   /// Readable once the server has ended.
   int pidfd() const noexcept { return pidfd_.get(); }
@@ -49,9 +49,10 @@ private:
 };
 
 /// The present fork server; started if there is none. Waits for its hello (and so for the preload function) until
-/// `until`. Throws error{start_failed}, error{version_mismatch}, error{out_of_resources}.
-std::shared_ptr<zygote_link> current_zygote(time_point until);
-/// The present fork server, if there is one.
+/// `until`, or until `give_up` is readable. Throws error{start_failed}, error{version_mismatch},
+/// error{out_of_resources}, error{cancelled}.
+std::shared_ptr<zygote_link> current_zygote(time_point until, int give_up = -1);
+/// The present fork server, if there is one; one that another thread is just starting is not there yet.
 std::shared_ptr<zygote_link> existing_zygote();
 /// Lets go of `which`, if it is the present one: the next start makes another.
 void drop_zygote(const std::shared_ptr<zygote_link>& which) noexcept;

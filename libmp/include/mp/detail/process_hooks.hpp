@@ -20,6 +20,8 @@ struct process_hooks {
   static void lead_own_group(process& p);
   /// Status, failure, name, pid and what it used, once it has ended; nullopt: it runs. Throws: as exit_status.
   static std::optional<mp::post_mortem> post_mortem(const process& p);
+  /// start(), called off when `give_up` becomes readable: then it throws error{cancelled}, and no child is left.
+  static void start(process& p, int give_up);
   /// Any signal, to this child only; nothing if it has ended. Throws: error{not_started}, error{closed}.
   static void signal(process& p, int number);
   /// The calling process's command line becomes "PROGRAM: WHAT", as ps and top show it; where the kernel refuses that, it
