@@ -17,6 +17,7 @@
 
 #include <fcntl.h>
 #include <unistd.h>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -175,7 +176,7 @@ std::shared_ptr<zygote_link> current_zygote(time_point until, int give_up) {
   if (auto here = living_zygote()) return here;
   std::unique_lock starts(held().starting, std::defer_lock);
   // Another thread may be starting one that hangs.
-  while (!starts.try_lock_for(look_around)) {
+  while (!starts.try_lock_until(std::min(until, std::chrono::steady_clock::now() + look_around))) {
     if (os::is_readable(give_up)) throw_error(errc::cancelled, std::string("the start ended early: ") + called_off);
     if (std::chrono::steady_clock::now() >= until)
       throw_error(errc::start_failed,
