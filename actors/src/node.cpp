@@ -52,7 +52,9 @@ public:
     // The orderly end of a child: it ends without running destructors, so nothing of the system's can go wrong.
     if (until == time_point::max() && this_process::parent()) return;
     try {
-      if (caf::logger::current_logger() == &system_->logger()) caf::logger::set_current_actor_system(nullptr);
+      // At the end of the process this thread's logger has gone already, with its other thread-local objects.
+      if (until != time_point::max() && caf::logger::current_logger() == &system_->logger())
+        caf::logger::set_current_actor_system(nullptr);
       std::promise<void> done;
       auto ended = done.get_future();
       std::thread([gone = std::move(system_), done = std::move(done)]() mutable {

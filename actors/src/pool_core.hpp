@@ -228,6 +228,7 @@ private:
   void leave_if_over() noexcept;
   void tell_to_leave(pool_lane& lane) noexcept;
   void look_for_ends() noexcept;  // not locked
+  void count(pool_stats& s);      // not locked
   bool is_over() const noexcept;
 
   // -- time (pool_time.cpp)

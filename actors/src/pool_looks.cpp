@@ -10,20 +10,36 @@
 namespace mp::detail {
 
 pool_stats pool_core::stats() {
+  pool_stats s;
+  count(s);
+  // Not locked: whoever asks again and again must not keep the workers' news waiting.
+  for (worker_info& w : s.workers) {
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
+    std::FILE* const file = std::fopen(path, "re");
+    if (!file) continue;
+    unsigned long total = 0, resident = 0;
+    if (std::fscanf(file, "%lu %lu", &total, &resident) == 2)
+      w.memory = resident * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE));
+    std::fclose(file);
+  }
+  return s;
+}
+
+void pool_core::count(pool_stats& s) {
   const locked lock(*this);
   collect();
-  pool_stats s;
   s.done = done_;
   s.failed = failed_;
   s.cancelled = cancelled_;
   s.retried = retried_;
   s.worker_deaths = deaths_;
-  const auto count = [&](const pool_unit& u) {
+  const auto queued = [&](const pool_unit& u) {
     s.queued += u.count - u.resolved;
     return false;
   };
   unit_list none;
-  take_queued(count, none);
+  take_queued(queued, none);
   for (seat& one : seats_) {
     if (!one.lane || one.lane->state == pool_lane::life::ended) continue;
     pool_lane& lane = *one.lane;
@@ -39,17 +55,8 @@ pool_stats pool_core::stats() {
         s.queued += u->count;
       }
     }
-    char path[32];
-    std::snprintf(path, sizeof path, "/proc/%d/statm", static_cast<int>(w.pid));
-    if (std::FILE* const file = std::fopen(path, "re")) {
-      unsigned long total = 0, resident = 0;
-      if (std::fscanf(file, "%lu %lu", &total, &resident) == 2)
-        w.memory = resident * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE));
-      std::fclose(file);
-    }
     s.workers.push_back(std::move(w));
   }
-  return s;
 }
 
 std::vector<dead_letter> pool_core::letters() {

@@ -7,6 +7,7 @@
 #include "supervisor_core.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace mp::detail {
 
@@ -72,6 +73,13 @@ void supervisor_core::start_below(seat& s) {
     const std::lock_guard lock(mutex_);
     starting_.reset();
     if (!problem) s.below = below;
+  }
+  // Called off: who had been started there has been stopped with us.
+  if (problem && must_stop()) {
+    verdict v = below->result(false);
+    std::move(v.ended.begin(), v.ended.end(), std::back_inserter(called_off_.ended));
+    std::move(v.killed.begin(), v.killed.end(), std::back_inserter(called_off_.killed));
+    std::move(v.leaked.begin(), v.leaked.end(), std::back_inserter(called_off_.leaked));
   }
   if (problem) std::rethrow_exception(problem);
 }

@@ -117,7 +117,7 @@ void supervisor_core::live() noexcept {
 
 // A start that failed: `problem` is for the constructor. Later it can only be a lack of memory: as if it gave up.
 void supervisor_core::finish(std::exception_ptr problem) noexcept {
-  verdict what;
+  verdict what = std::move(called_off_);
   try {
     stop_all(what);
   } catch (...) {

@@ -145,6 +145,7 @@ private:
   bool has_started_ = false, has_ended_ = false;
   std::exception_ptr start_problem_;
   verdict verdict_;
+  verdict called_off_;   // the own thread's: of what had been started below when a stop came
   std::string gave_up_;  // why; empty: it did not
 
   // Own thread.

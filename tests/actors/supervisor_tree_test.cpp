@@ -58,10 +58,13 @@ TEST_CASE("supervisor: a nested one that gives up is started again by the one ab
     CHECK(info_of(top, "below").is_supervisor);
     CHECK_ERRC(top.address("below"), invalid_argument);
     // Twice killed: one restart, then it gives up, and both start anew under a new one.
-    std::size_t leaves = 0;
-    while (leaves < 3) {
+    std::size_t leaves = 0, buds = 0;
+    while (leaves < 3 || buds < 2) {
       const sign s = expect(born);
-      if (s.name != "leaf") continue;
+      if (s.name != "leaf") {
+        ++buds;
+        continue;
+      }
       ++leaves;
       if (leaves < 3) ::kill(s.pid, SIGKILL);
     }
