@@ -67,7 +67,8 @@ void check_async_puts_keep_their_order(const Sender& out, const Receiver& in, st
 
 TEST_CASE("queue: a small async put behind a large one that finds no room waits, too", "[queue][async][conformance]") {
   const auto q = make_queue<std::string>({.max_bytes = 256 * 1024});
-  const auto keeps_it_open = q.receiver();
+  const auto keeps_gets_open = q.sender();
+  const auto keeps_puts_open = q.receiver();
   check_async_puts_keep_their_order(q, q, 200'000);
   if constexpr (can.travel) {
     auto [in, out] = mp::pipe<mp::queue<std::string>>();
