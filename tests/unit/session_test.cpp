@@ -1,5 +1,5 @@
 // The maker of a queue over sockets, spoken to by strangers: whoever sends what no client sends is let go, everybody else
-// goes on. And pipes and clients whose other side is a stranger.
+// goes on. Pipes and clients whose other side is a stranger: record_ends_test.cpp.
 
 #include "socket_records.hpp"
 
@@ -12,12 +12,15 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_future.hpp>
+#include <cerrno>
 #include <functional>
 #include <future>
 #include <memory>
+#include <thread>
 
 using namespace mp_test;
 using namespace mp::sock;
@@ -269,61 +272,33 @@ TEST_CASE("socket queue: what a client called off before its maker came to it is
   CHECK_CLEAN(ledger);
 }
 
-TEST_CASE("socket queue: what a maker sends that is no answer throws bad_frame, and the next call goes on",
-          "[session][unit]") {
+TEST_CASE("socket queue: a client that sends without end does not keep the I/O thread for itself", "[session][unit]") {
+  bring_up_io_thread();
   const fd_ledger ledger;
   {
     const queue_of_int q({.transport = mp::transport::socket});
-    auto message = mp::detail::encode_to_buffer(q);
-    ends stranger = make_ends();
-    message.fds[0] = std::move(stranger.theirs);
-    mp::detail::decoder d(message.bytes, std::move(message.fds));
-    const queue_of_int client = mp::detail::decode<queue_of_int>(d);
-    auto asked = std::async(std::launch::async, [&] {
-      std::vector<std::optional<mp::errc>> ends;
-      for (int i = 0; i < 4; ++i) ends.push_back(errc_of([&] { return client.get_until(mp::time_point::max()); }));
-      return ends;
-    });
-    const auto next = [&](int socket, received_packet& p) {
-      REQUIRE(wait_for(socket, POLLIN, std::chrono::steady_clock::now() + patience));
-      REQUIRE(receive(socket, p) == receipt::packet);
-    };
-    received_packet hello, attach, asks;
-    next(stranger.ours.get(), hello);
-    CHECK(hello.head.what == verb::hello);
-    next(stranger.ours.get(), attach);
-    REQUIRE(attach.fds.size() == 1);
-    const int line = attach.fds[0].get();
-    next(line, asks);
-    speak(line, body_of(100));
-    next(line, asks);
-    speak(line, bytes_of(pack(request(verb::size))));
-    next(line, asks);
-    speak(line, with(bytes_of(pack(request(verb::answer))), at_descriptors, std::uint16_t{3}));
-    next(line, asks);
-    attach.fds.clear();
-    const auto ends = asked.get();
-    CHECK(ends[0] == mp::errc::bad_frame);
-    CHECK(ends[1] == mp::errc::bad_frame);
-    CHECK(ends[2] == mp::errc::bad_frame);
-    CHECK(ends[3] == mp::errc::closed);
-  }
-  CHECK_CLEAN(ledger);
-}
-
-TEST_CASE("socket pipe: what no sender writes throws bad_frame, and the next item comes", "[session][unit]") {
-  const fd_ledger ledger;
-  {
-    auto [in, out] = mp::pipe<int>({.transport = mp::transport::socket});
-    auto message = mp::detail::encode_to_buffer(out);
-    const int s = message.fds.at(0).get();
+    const mp::unique_fd flooding = stranger_of(q);
     const int value = 7;
-    speak(s, body_of(100));
-    tell(s, request(verb::get));
-    speak(s, bytes_of(pack(request(verb::item))), std::array{0, 0});
-    tell(s, request(verb::item), 0, std::as_bytes(std::span(&value, 1)));
-    for (int i = 0; i < 3; ++i) CHECK_ERRC(in.get_for(patience), bad_frame);
-    CHECK(in.get_for(patience) == 7);
+    while_io_thread_is_busy([&] {
+      for (int i = 0; i < 100; ++i)
+        tell(flooding.get(), request(verb::put), static_cast<std::uint64_t>(i), std::as_bytes(std::span(&value, 1)));
+    });
+    for (int i = 0; i < 100; ++i) CHECK(answer_on(flooding.get()).number == static_cast<std::uint64_t>(i));
+    CHECK(q.size() == 100);
+
+    std::atomic<bool> enough = false;
+    std::jthread flood([&] {
+      const parcel size = pack(request(verb::size));
+      received_packet ignored;
+      while (!enough) {
+        if (send(flooding.get(), size) == EPIPE) break;
+        while (receive(flooding.get(), ignored) == receipt::packet) {
+        }
+      }
+    });
+    const queue_of_int other = client_of(q);
+    for (int i = 0; i < 100; ++i) CHECK(other.get_for(patience) == 7);
+    enough = true;
   }
   CHECK_CLEAN(ledger);
 }

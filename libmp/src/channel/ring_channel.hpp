@@ -46,7 +46,7 @@ public:
   void add_role(role) override;
   void drop_role(role) noexcept override;
   op_status put(role as, const outgoing&, time_point until) override;
-  op_status try_put(role as, const outgoing&) override;
+  op_status put_now(role as, const outgoing&) override;
   op_status get(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken) override;
   void shutdown() override;
   void take_lost(deliver_lost fn, void* context) override;

@@ -32,7 +32,7 @@ op_status ring_channel::put(role as, const outgoing& m, time_point until) {
   return s == op_status::busy ? op_status::timed_out : s;
 }
 
-op_status ring_channel::try_put(role as, const outgoing& m) {
+op_status ring_channel::put_now(role as, const outgoing& m) {
   return put_fast(m) ? op_status::ok : put_slow(as, m, time_point::min());
 }
 

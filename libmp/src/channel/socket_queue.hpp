@@ -94,8 +94,9 @@ private:
   std::shared_ptr<queue_channel> owner_;
   boost::asio::posix::stream_descriptor socket_;
   queue_channel::client* client_ = nullptr;
-  std::array<std::size_t, 4> roles_{};  // what this connection holds for its client
-  std::uint64_t number_ = 0;            // of the last request
+  std::array<std::size_t, 4> roles_{};    // what this connection holds for its client
+  std::optional<received_packet> ahead_;  // read, and to be handled at the next turn
+  std::uint64_t number_ = 0;              // of the last request
   std::optional<note> pending_;
   stored waiting_item_;  // of a put that waits
   std::optional<stored> hand_;

@@ -7,6 +7,8 @@
 #include "channel/socket_queue.hpp"
 #include "mp/error.hpp"
 
+#include <boost/asio/post.hpp>
+
 #include <cstring>
 #include <utility>
 
@@ -30,6 +32,9 @@ void session::listen() {
 
 namespace {
 
+// So many records of one client are handled before another has its turn.
+constexpr int turn = 32;
+
 bool can_be_called_off(const note& n) {
   return n.what == verb::put || n.what == verb::get || n.what == verb::join || n.what == verb::take_lost;
 }
@@ -39,13 +44,22 @@ bool can_be_called_off(const note& n) {
 void session::readable() {
   try {
     received_packet p;
-    receipt r = receive(socket_.native_handle(), p);
+    receipt r = receipt::packet;
+    const bool was_ahead = ahead_.has_value();
+    if (was_ahead)
+      p = std::move(*std::exchange(ahead_, std::nullopt));
+    else
+      r = receive(socket_.native_handle(), p);
     for (int i = 0; open_ && r == receipt::packet; ++i) {
+      if (i == turn) {  // others want theirs, too
+        ahead_ = std::move(p);
+        return boost::asio::post(socket_.get_executor(), [me = shared_from_this()] {
+          if (me->open_) me->readable();
+        });
+      }
       if (!can_be_called_off(p.head)) {
         handle(std::move(p));
-        if (!open_) return;
-        if (i >= 32) return listen();  // others want their turn, too
-        r = receive(socket_.native_handle(), p);
+        if (open_) r = receive(socket_.native_handle(), p);
         continue;
       }
       // One record further: if we were stopped or late, the client may have given up meanwhile.
@@ -62,7 +76,9 @@ void session::readable() {
       p = std::move(next);
     }
     if (!open_) return;
-    r == receipt::end ? close() : listen();
+    if (r == receipt::end) return close();
+    if (was_ahead) serve(true);  // it was left alone meanwhile
+    if (open_) listen();
   } catch (const std::exception&) {
     close();  // what no client of ours sends, or no memory for it: this one is let go, the others go on
   }

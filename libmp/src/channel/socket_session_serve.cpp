@@ -35,13 +35,17 @@ void session::serve(bool has_waited) {
       answer(op_status::ok, true);
     }
     if (!pending_) return;
-    if (has_waited && could_be_served()) {
+    if (ahead_) return;  // it may be called off there
+    while (has_waited && pending_ && could_be_served()) {
       // It may have been called off while we were stopped.
       received_packet said;
       const receipt r = receive(socket_.native_handle(), said);
       if (r == receipt::end) return close();
-      if (r == receipt::packet) return handle(std::move(said));
+      if (r == receipt::nothing) break;
+      handle(std::move(said));
+      if (!open_) return;
     }
+    if (!pending_) return;
     switch (pending_->what) {
       case verb::get: return finish_get();
       case verb::put: return finish_put();

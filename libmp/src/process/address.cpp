@@ -68,7 +68,7 @@ op_status put_mail(const std::shared_ptr<address_state>& to, const letter& what,
     const envelope all{what, first ? &own : nullptr, first_asked ? &own_answers() : nullptr, asks};
     const op_status status =
         c.nobody_gets(role::sender) ? op_status::closed : with_message(all, [&](const outgoing& out) {
-          return until > time_point::min() ? c.put(role::sender, out, until) : c.try_put(role::sender, out);
+          return until > time_point::min() ? c.put(role::sender, out, until) : c.put_now(role::sender, out);
         });
     if (status == op_status::ok && first_asked) to->answers_told();
     if (status == op_status::ok) return status;

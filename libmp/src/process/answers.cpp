@@ -48,7 +48,7 @@ namespace {
 // middle of it: as long as the asker lives, that may pass.
 bool put(const asker& to, const outgoing& out) {
   try {
-    const op_status s = to.answers.shared()->try_put(role::sender, out);
+    const op_status s = to.answers.shared()->put_now(role::sender, out);
     return s != op_status::timed_out && s != op_status::busy;
   } catch (const error& e) {
     if (e.code() != errc::out_of_resources) throw;

@@ -39,7 +39,7 @@ public:
       for (;;) {
         into_ = own_mailbox().channel_now();
         if (in_hand_) {
-          last_ = into_->try_put(role::sender, in_hand_->view());
+          last_ = into_->put_now(role::sender, in_hand_->view());
           tries_in_vain_ = last_ == op_status::ok ? 0 : tries_in_vain_ + 1;
           if (last_ != op_status::ok) return false;
           in_hand_.reset();

@@ -95,7 +95,7 @@ public:
   /// Throws too_large, out_of_resources, wrong_process, and what `write` throws.
   virtual op_status put(role as, const outgoing&, time_point until) = 0;
   /// A put that never waits, and tells no room (timed_out) from a put of somebody else that is under way (busy).
-  virtual op_status try_put(role as, const outgoing& m) { return put(as, m, time_point::min()); }
+  virtual op_status put_now(role as, const outgoing& m) { return put(as, m, time_point::min()); }
 
   /// Gets at least one and at most `most` messages: waits for the first one only. Each is given to `fn` in order.
   /// What `fn` throws leaves get; that message is consumed, later ones stay. `taken` counts what was given.
