@@ -52,7 +52,7 @@ std::chrono::nanoseconds used(timeval rusage::*kind) {
   return std::chrono::seconds((u.*kind).tv_sec) + std::chrono::microseconds((u.*kind).tv_usec);
 }
 constexpr std::chrono::nanoseconds each = 30ms;
-constexpr std::size_t large = std::size_t{96} << 20;
+constexpr std::size_t large = std::size_t{32} << 20;
 /// Uses so much of both kinds of processor time, by its own account, and so much memory. Number 1 dies of it.
 int burn(int number) {
   const auto memory = std::make_unique<char[]>(large);
