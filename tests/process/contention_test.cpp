@@ -67,7 +67,7 @@ private:
 
 TEST_CASE("request: an answer that meets a put that does not end comes when it has ended", "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<int> said;
     mp::process server(serve, said);
@@ -89,7 +89,7 @@ TEST_CASE("request: an answer that meets a put that does not end comes when it h
 
 TEST_CASE("request: who answers and leaves at once does not take its answer along", "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::process server(answer_and_leave);
     server.start();
@@ -106,7 +106,7 @@ TEST_CASE("request: who answers and leaves at once does not take its answer alon
 
 TEST_CASE("request: answers for which there is no room come when there is", "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<int> said;
     mp::process server(serve, said);
@@ -128,7 +128,7 @@ TEST_CASE("request: answers for which there is no room come when there is", "[re
 TEST_CASE("request: never waits for a put of somebody else, on the I/O thread neither, and follows it",
           "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<int> said;
     mp::process server(serve, said);
@@ -158,7 +158,7 @@ TEST_CASE("request: never waits for a put of somebody else, on the I/O thread ne
 
 TEST_CASE("request: what waits behind a put goes first, also before a send of the same thread", "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<int> order;
     mp::process server(
@@ -187,7 +187,7 @@ TEST_CASE("request: what waits behind a put goes first, also before a send of th
 
 TEST_CASE("request: one that waits behind a put ends with its process", "[request][process]") {
   warm_up_requests();
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<int> said;
     mp::process server(serve, said);
@@ -203,7 +203,7 @@ TEST_CASE("request: one that waits behind a put ends with its process", "[reques
 }
 
 TEST_CASE("mailbox: what the parent sends is not lost where another one's put is in the way", "[mailbox][process]") {
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<mp::address> known;
     mp::queue<int> got;
@@ -231,7 +231,7 @@ TEST_CASE("mailbox: what the parent sends is not lost where another one's put is
 }
 
 TEST_CASE("mailbox: what the parent sends is not lost where the child's own mailbox is full", "[mailbox][process]") {
-  const fd_ledger ledger;
+  const fd_ledger ledger(true);  // what was warmed up is tidied away by the library's own thread
   {
     mp::queue<mp::address> known;
     mp::queue<int> got;
