@@ -4,12 +4,19 @@
 
 #include <unistd.h>
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <string>
+#include <thread>
 
 namespace mp::detail {
 
 pool_stats pool_core::stats() {
+  // A thread that asks without end would take the lock again before those who wait for it have woken up.
+  thread_local time_point asked_last{};
+  if (std::chrono::steady_clock::now() - asked_last < std::chrono::microseconds(100))
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  asked_last = std::chrono::steady_clock::now();
   pool_stats s;
   count(s);
   // Not locked: whoever asks again and again must not keep the workers' news waiting.

@@ -64,8 +64,8 @@ TEST_CASE("pool: a cancelled chunk ends, whatever item it is at", "[pool][shares
   const fd_ledger ledger;
   {
     mp::pool p(2);
-    for (int round = 0; round < 10; ++round) {
-      auto all = p.map_async(a_millisecond, numbers(20'000), {.chunk = 10'000});
+    for (int round = 0; round < 3; ++round) {
+      auto all = p.map_async(a_millisecond, numbers(2000), {.chunk = 1000});
       wait_until_running(p, 2);
       CHECK(all.cancel());
       CHECK_ERRC(all.get(), cancelled);
@@ -77,7 +77,7 @@ TEST_CASE("pool: a cancelled chunk ends, whatever item it is at", "[pool][shares
     wait_until_running(p, 2);
     CHECK(polite.cancel());
     CHECK_ERRC(polite.get(), cancelled);
-    auto last = p.map_async(a_millisecond, numbers(20'000), {.chunk = 10'000});
+    auto last = p.map_async(a_millisecond, numbers(2000), {.chunk = 1000});
     wait_until_running(p, 2);
     p.terminate();
     CHECK(p.join_for(patience));
