@@ -187,7 +187,8 @@ bool pool_core::cancel(pool_job& job) noexcept {
   for (seat& s : seats_) {
     if (!s.lane) continue;
     pool_lane& lane = *s.lane;
-    for (std::uint32_t n = lane.put; n != lane.got;)
+    // What is ended or collected in between may move `got` beyond n.
+    for (std::uint32_t n = lane.put; static_cast<std::int32_t>(n - lane.got) > 0;)
       if (pool_unit* const u = lane.at(--n); u && u->job == &job) end_unit(lane, n, problem, now);
     over(lane);
   }
