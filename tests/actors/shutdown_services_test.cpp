@@ -69,7 +69,7 @@ void use_pools(signs born, mp::queue<report> out) {
   born.get();
   mp::pool good{{.workers = 2, .name = "good"}};
   static_cast<void>(good.map(twice, std::vector{1, 2, 3, 4}));
-  const mp::verdict v = mp::shutdown(400ms);
+  const mp::verdict v = mp::shutdown(2s);
   report r = report_of(v);
   std::sort(r.ended.begin(), r.ended.end());
   for (const auto& d : v.killed) r.later += to_string(d.status) + "; ";
@@ -122,7 +122,7 @@ void hang_at_a_restart(signs born, signs go, std::string path, mp::queue<report>
   inner.get(), inner.get();
   born.put({"ready", info_of(top, "hangs").pid});
   go.get();
-  out.put(report_of(mp::shutdown(300ms)));
+  out.put(report_of(mp::shutdown(20s)));
 }
 
 void hang_at_the_first_start(signs born, signs go, std::string path, mp::queue<report> out) {
@@ -135,7 +135,7 @@ void hang_at_the_first_start(signs born, signs go, std::string path, mp::queue<r
   });
   born.put({"ready", 0});
   go.get();
-  report r = report_of(mp::shutdown(300ms));
+  report r = report_of(mp::shutdown(20s));
   r.later = was_closed.get_future().get() ? "closed" : "?";
   makes.join();
   out.put(r);
@@ -198,7 +198,7 @@ TEST_CASE("shutdown: is not held up by a child that hangs before its hello", "[s
     }
     REQUIRE(eventually([&] { return hang.hangs(); }));
     go.put({});
-    const auto got = out.get_for(patience);
+    const auto got = out.get_for(long_patience);  // the start that hangs would take an hour
     if (!got) subject.kill();
     REQUIRE(got);
     CHECK(got->ended == (first ? std::vector<std::string>{} : std::vector<std::string>{"well"}));

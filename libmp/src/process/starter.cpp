@@ -26,6 +26,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <iostream>
 #include <mutex>
 
@@ -214,10 +215,26 @@ bool let_go(attempt& a, child& c, const zygote_link& server) {
   return true;
 }
 
+// A start that fails may have used up the child that was forked ahead: the next one shall find another.
+class ahead_again {
+public:
+  explicit ahead_again(zygote_link& server) noexcept : server_(server) {}
+  ahead_again(const ahead_again&) = delete;
+  ahead_again& operator=(const ahead_again&) = delete;
+  ~ahead_again() {
+    if (std::uncaught_exceptions() > before_) server_.fork_ahead();
+  }
+
+private:
+  zygote_link& server_;
+  const int before_ = std::uncaught_exceptions();
+};
+
 started_child start_by_zygote(attempt& a) {
   for (int servers = 0; servers < max_zygotes; ++servers) {
     check_wanted(a);
     const auto server = current_zygote(a.until, a.plan.give_up);
+    const ahead_again guard(*server);
     a.message = {};
     set_options(a);
     std::shared_ptr<child> c;
