@@ -38,13 +38,13 @@ class Totals:
     def __init__(self):
         self.passed = 0
         self.failed = 0
-        self.broken = []  # what failed, for the end
+        self.broken = []  # what failed, for the end: (name, its last words)
 
-    def add(self, name, passed, failed):
+    def add(self, name, passed, failed, words=()):
         self.passed += passed
         self.failed += failed
         if failed:
-            self.broken.append(name)
+            self.broken.append((name, words))
 
 
 def prepare(name, suites):
@@ -142,7 +142,8 @@ def report(title, suite, entry, totals):
     passed, failed = (int(tally[-1][0]), int(tally[-1][1])) if tally else (int(well), 0)
     if not well and failed == 0:
         failed = 1  # it crashed, hung, or a sanitizer spoke
-    totals.add(title, passed, failed)
+    lines = (out + "\n" + err).splitlines()
+    totals.add(title, passed, failed, findings(lines))
     print("%-4s %s (%s): %d passed, %d failed, %.1f s"
           % ("ok" if failed == 0 else "FAIL", title, suite, passed, failed, entry.get("duration", 0)), flush=True)
     for line in out.splitlines():
@@ -150,9 +151,15 @@ def report(title, suite, entry, totals):
             print("     " + line, flush=True)
     if failed:
         print("     result: %s, exit code %s" % (entry["result"], entry.get("returncode")))
-        for line in (out + "\n" + err).splitlines()[-120:]:
+        for line in lines[-120:]:
             print("     | " + line)
         sys.stdout.flush()
+
+
+def findings(lines):
+    """The few lines that tell what failed: what stands around the first failed checks, else the end of the output."""
+    first = [i for i, line in enumerate(lines) if re.search(r"FAILED:$|runtime error:|==ERROR:|WARNING: ThreadSanitizer", line)][:3]
+    return [line for i in first for line in lines[max(i - 5, 0):i + 14]] or lines[-15:]
 
 
 def main():
@@ -186,8 +193,10 @@ def main():
     if totals.passed + totals.failed == 0:
         print("nothing was run")
         totals.failed = 1
-    for title in totals.broken:
+    for title, words in totals.broken:
         print("failed: " + title)
+        for line in words:
+            print("     | " + line)
     print("%d passed, %d failed" % (totals.passed, totals.failed), flush=True)
     return 1 if totals.failed else 0
 
