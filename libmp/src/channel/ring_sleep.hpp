@@ -17,6 +17,10 @@ void offer_processor() noexcept;
 /// Where we run, as the other side reads it: the processor + 1, and whether we may run nowhere else. Never 0. A hint.
 u32 where_we_run() noexcept;
 inline constexpr u32 runs_only_there = 1u << 31;
+/// Two that share their only processor hand it to each other by a yield, which costs about half of a sleep and a wake-up.
+/// So often before this thread sleeps: 0 if LIBMP_SPIN_US is 0, and for a while after a yield that let somebody else run.
+int yields_before_sleep() noexcept;
+void note_yields(std::chrono::nanoseconds took) noexcept;
 
 /// Orders our commit before our look at the sleepers. Pairs with heavy_barrier() in sleep().
 inline void light_barrier(const control& c) noexcept {
@@ -56,7 +60,21 @@ inline void wake_all(sleepers& side) noexcept {
 template <class Ready>
 bool spin(Ready&& ready, const std::atomic<u32>& peer_cpu, time_point until) noexcept {
   const auto limit = spin_limit();
-  if (limit.count() == 0) return ready();
+  if (limit.count() == 0) {
+    if (ready()) return true;
+    const u32 here = where_we_run();
+    if ((here & runs_only_there) == 0 || peer_cpu.load(std::memory_order_relaxed) != here) return false;
+    const int yields = yields_before_sleep();
+    if (yields == 0) return false;
+    const auto before = std::chrono::steady_clock::now();
+    bool is_ready = false;
+    for (int i = 0; i < yields && !is_ready; ++i) {
+      offer_processor();
+      is_ready = ready();
+    }
+    note_yields(std::chrono::steady_clock::now() - before);
+    return is_ready;
+  }
   auto end = std::chrono::steady_clock::now() + limit;
   if (end > until) end = until;
   for (;;) {
