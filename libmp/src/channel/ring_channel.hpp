@@ -106,6 +106,7 @@ private:
   op_status put_body(role as, const outgoing& m, time_point until);
   bool try_commit(const outgoing& m, std::span<const std::byte> bytes, const body_ref* body, bool& short_of_fds);
   bool count_has_room() const noexcept;
+  bool takes_one_more() noexcept;
   bool has_room() const noexcept;
   op_status wait_for_room(role as, time_point until, position seen_head, bool any_progress);
   bool put_ended(role as) const noexcept;

@@ -169,6 +169,7 @@ struct control {
   alignas(128) std::atomic<position> tail;
   std::atomic<u32> put_cpu;  // where the last put ran: spinning for a peer on our own processor is senseless
   alignas(128) lock_word put_lock;
+  position head_seen;             // may lag behind head: as long as there is room by it, no look at the get side's line
   u64 put_sequence;               // near the sequence number of tail
   u32 extents_used, free_extent;  // free_extent: index + 1 of a list through next[]
   std::atomic<u32> circle_extents;

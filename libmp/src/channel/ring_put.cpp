@@ -85,6 +85,16 @@ bool ring_channel::count_has_room() const noexcept {
          distance(c.head.load(std::memory_order_acquire), c.tail.load(std::memory_order_relaxed)) < c.maxsize;
 }
 
+// The same for whoever puts: under the lock, or as a pipe's one writer.
+bool ring_channel::takes_one_more() noexcept {
+  control& c = shared();
+  if (c.maxsize == 0) return true;
+  const position tail = c.tail.load(std::memory_order_relaxed);
+  if (distance(c.head_seen, tail) < c.maxsize) return true;
+  c.head_seen = c.head.load(std::memory_order_acquire);
+  return distance(c.head_seen, tail) < c.maxsize;
+}
+
 bool ring_channel::has_room() const noexcept {
   const control& c = shared();
   if (!count_has_room()) return false;
@@ -142,7 +152,7 @@ void ring_channel::place_put_cursor(position tail) noexcept {
 bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> bytes, const body_ref* body,
                               bool& short_of_fds) {
   control& c = shared();
-  if (!count_has_room()) return false;
+  if (!takes_one_more()) return false;
   const std::size_t front = sizeof(record_header) + (m.fds.empty() ? 0 : sizeof(fd_prefix));
   const u64 total = front + padded(body ? sizeof *body : m.size);
   const room r = writer_.find(total, log_limit());
@@ -191,7 +201,7 @@ op_status ring_channel::put_small(role as, const outgoing& m, time_point until) 
     bytes = {scratch.data(), m.size};
   }
   for (bool waited = false;; waited = true) {
-    const position head = c.head.load(std::memory_order_relaxed);
+    const position head = m.fds.empty() ? position{} : c.head.load(std::memory_order_relaxed);
     bool short_of_fds = false, done;
     if (is_pipe()) {
       done = try_commit(m, bytes, nullptr, short_of_fds);
