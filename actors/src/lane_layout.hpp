@@ -66,7 +66,7 @@ constexpr std::uint64_t progress_word(std::uint32_t done, std::size_t used) noex
 constexpr std::uint32_t done_of(std::uint64_t progress) noexcept { return static_cast<std::uint32_t>(progress >> 32); }
 constexpr std::size_t used_of(std::uint64_t progress) noexcept { return static_cast<std::uint32_t>(progress); }
 
-enum class worker_phase : std::uint32_t { starting, initialising, ready };
+enum class worker_phase : std::uint32_t { starting, initialising, ready, no_memory };
 
 struct lane_page {
   // The worker writes.

@@ -124,7 +124,8 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
 void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
   collect_lane(lane);
   if (lane.kill && lane.killed) found.why = lane.kill->why;
-  if (!found.failure.type_name.empty() && found.failure.type_name == "std::bad_alloc" && options_.limits.memory)
+  const worker_phase phase = lane.page->phase.load(std::memory_order_acquire);
+  if (options_.limits.memory && (phase == worker_phase::no_memory || found.failure.type_name == "std::bad_alloc"))
     found.why = death::memory_limit;
   bool in_task = false;
   unit_list again;
@@ -176,8 +177,7 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
   if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
   if (!in_task && !lane.told_to_leave) {
     broken_why_ = lane.name + " " + to_string(found.status);
-    if (lane.page->phase.load(std::memory_order_acquire) == worker_phase::initialising)
-      broken_why_ += " in the initializer";
+    if (phase == worker_phase::initialising) broken_why_ += " in the initializer";
     if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
   }
 }

@@ -67,15 +67,35 @@ public:
 
   void live() {
     while (!leaving_) {
-      std::size_t taken = 0;
-      const auto status = tasks_.shared()->get(
-          role::receiver, 1, [](void* self, incoming&& item) { static_cast<worker*>(self)->take(std::move(item)); },
-          this, time_point::max(), taken);
-      if (status != op_status::ok) return;
+      if (!get_one()) return;
     }
   }
 
 private:
+  // False: the pool has let go of us.
+  bool get_one() {
+    reached_us_ = false;
+    std::size_t taken = 0;
+    try {
+      return tasks_.shared()->get(
+                 role::receiver, 1,
+                 [](void* self, incoming&& item) {
+                   static_cast<worker*>(self)->reached_us_ = true;
+                   static_cast<worker*>(self)->take(std::move(item));
+                 },
+                 this, time_point::max(), taken) == op_status::ok;
+    } catch (const error& e) {
+      // No memory, or no descriptors, for what comes next, which is a unit: no function is that large. Another worker
+      // would fare no better, so its first item counts as started: we died of it.
+      if (!reached_us_) {
+        if (e.cause() == std::errc::not_enough_memory)
+          page_.phase.store(worker_phase::no_memory, std::memory_order_release);
+        page_.unit.store(units_ + 1, std::memory_order_release);
+        page_.slots[units_ % lane_slots].fetch_add(one_begun, std::memory_order_acq_rel);
+      }
+      throw;
+    }
+  }
   void take(incoming&& item) {
     task_record record;
     if (item.bytes.size() < sizeof record) throw pool_gone();
@@ -315,6 +335,7 @@ private:
   const known_function* current_ = nullptr;
   std::uint32_t units_ = 0, number_ = 0, draft_first_ = 0;
   std::int64_t said_at_ = 0;  // when results of the unit went out last
+  bool reached_us_ = false;   // what was got last
   bool leaving_ = false;
 };
 

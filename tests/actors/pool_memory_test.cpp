@@ -25,6 +25,7 @@ using mp_test::contains;
 
 namespace {
 
+std::size_t length_of(const std::string& s) { return s.size(); }
 int opened_there(const mp::unique_fd& fd) { return ::fcntl(fd.get(), F_GETFD) >= 0; }
 
 /// Touches memory until the kernel has had enough.
@@ -196,6 +197,32 @@ TEST_CASE("pool: limits.memory: a worker that ends for want of memory says so, o
         CHECK(death.failure.type_name == "std::bad_alloc");
       }
     }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: limits.memory: an argument that no worker can hold costs its own task, and says why",
+          "[pool][faults]") {
+  if (address_sanitizer || thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 1, .limits = {.memory = std::size_t{256} << 20}});
+    std::vector<std::string> in(3, "small");
+    in[1].resize(std::size_t{288} << 20);
+    std::size_t at = 0;
+    for (auto& o : p.outcomes(length_of, in, {.chunk = 1})) {
+      CAPTURE(at);
+      if (at++ != 1) {
+        CHECK((o && *o == 5));
+        continue;
+      }
+      REQUIRE((!o && o.post_mortem()));
+      CHECK(o.post_mortem()->why == mp::death::memory_limit);
+      CHECK_THAT(o.post_mortem()->failure.what, contains("memory"));
+    }
+    CHECK(at == 3);
+    CHECK(p.apply(cube, 3) == 27);
+    CHECK(p.stats().worker_deaths == 1);
+  }
   CHECK_CLEAN(ledger);
 }
 
