@@ -6,7 +6,9 @@
 #include "mp/task.hpp"
 
 #include <sys/wait.h>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 
 using namespace mp_test;
 
@@ -77,6 +79,32 @@ TEST_CASE("process: our end of one child's stream is not inherited by another th
     stays.kill();
     stays.join();
     reads.join();
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("process: what reads a captured stream is not inherited by a copy that fork makes", "[process]") {
+  const auto pipes = [] {
+    int n = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;  // the iterator's own
+      const auto target = std::filesystem::read_symlink(entry.path(), gone).string();
+      n += target.starts_with("pipe:") ? 1 : 0;
+    }
+    return n;
+  };
+  const fd_ledger ledger;
+  {
+    const int before = pipes();
+    mp::process captured({.err = mp::stdio::capture()}, wait_for_ever);
+    captured.start();
+    CHECK(pipes() > before);
+    forked_child copy([&] { return pipes() == before ? 7 : 1; });
+    const auto status = copy.wait();
+    REQUIRE(status);
+    CHECK(WEXITSTATUS(*status) == 7);
+    captured.kill();
+    captured.join();
   }
   CHECK_CLEAN(ledger);
 }

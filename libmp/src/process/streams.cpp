@@ -5,6 +5,7 @@
 
 #include "mp/detail/async.hpp"
 #include "mp/error.hpp"
+#include "os/fork_guard.hpp"
 #include "os/stdio_numbers.hpp"
 
 #include <fcntl.h>
@@ -214,7 +215,7 @@ private:
     return true;
   }
 
-  const unique_fd from_;
+  const os::guarded_fd from_;  // a copy that fork makes of us must not keep the writer from its end
   const int to_;
   std::mutex mutex_;
   std::string tail_, unpassed_;
