@@ -74,6 +74,10 @@ def main():
             if got != expected:
                 raise common.Failed("it printed %r" % got)
 
+        def found_by_itself():
+            if os.path.basename(libdir) != "lib":
+                raise common.Failed("libraries are installed where Debian's linker, pkg-config and CMake do not look: " + libdir)
+
         def nothing_private():
             for directory, _, files in os.walk(root):
                 for name in files:
@@ -87,6 +91,7 @@ def main():
             checks.run("a program builds and runs by pkg-config, with %s" % package, lambda: by_pkg_config(package))
             checks.run("a program builds and runs by CMake, with %s shared" % package, lambda: by_cmake(target))
             checks.run("a program builds and runs by CMake, with %s static" % package, lambda: by_cmake(target + "_static"))
+        checks.run("it lies where it is found", found_by_itself)
         checks.run("only public headers are installed", nothing_private)
     shutil.rmtree(root, ignore_errors=True)
     return checks.done()
