@@ -32,9 +32,6 @@ struct known_function {
   std::exception_ptr problem;  // it is not here
 };
 
-// The pool has let go of us, or somebody wrote into its memory: there is nobody to tell.
-struct pool_gone {};
-
 class worker final : public unit_run {
 public:
   explicit worker(worker_start&& s)
@@ -189,22 +186,6 @@ private:
     auto& self = *static_cast<worker*>(p);
     self.current_->code(self);
   }
-  static std::exception_ptr as_undecodable(const std::exception_ptr& problem) noexcept {
-    try {
-      std::rethrow_exception(problem);
-    } catch (const error&) {
-      return problem;
-    } catch (const pool_gone&) {
-      return problem;
-    } catch (...) {
-      try {
-        rethrow_undecodable("the arguments of a task");
-      } catch (...) {
-        return std::current_exception();
-      }
-    }
-  }
-
   void measure(known_function& f, std::uint32_t number, std::int64_t ns, std::uint32_t items) noexcept {
     const auto all = static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 1));
     const std::uint64_t item = std::max<std::uint64_t>(all / items, 1);
@@ -340,15 +321,6 @@ private:
 };
 
 }  // namespace
-
-std::atomic<bool> unit_run::is_copy{false};
-
-void unit_run::end_copy() noexcept {
-  constexpr std::string_view why =
-      "mp: a task called fork and its copy came back from it; the copy ends: call _exit in it\n";
-  static_cast<void>(!::write(STDERR_FILENO, why.data(), why.size()));
-  ::_exit(1);
-}
 
 void pool_worker(worker_start start) {
   process_hooks::show_as(this_process::name());

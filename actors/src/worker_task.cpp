@@ -3,11 +3,15 @@
 
 #include "worker_task.hpp"
 
+#include "mp/codec.hpp"
+#include "mp/detail/pool_call.hpp"
 #include "mp/error.hpp"
 #include "mp/this_task.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <chrono>
+#include <string_view>
 #include <system_error>
 
 namespace mp {
@@ -17,6 +21,31 @@ namespace {
 thread_local worker_task* on_this_thread = nullptr;
 
 }  // namespace
+
+std::atomic<bool> unit_run::is_copy{false};
+
+void unit_run::end_copy() noexcept {
+  constexpr std::string_view why =
+      "mp: a task called fork and its copy came back from it; the copy ends: call _exit in it\n";
+  static_cast<void>(!::write(STDERR_FILENO, why.data(), why.size()));
+  ::_exit(1);
+}
+
+std::exception_ptr as_undecodable(const std::exception_ptr& problem) noexcept {
+  try {
+    std::rethrow_exception(problem);
+  } catch (const error&) {
+    return problem;
+  } catch (const pool_gone&) {
+    return problem;
+  } catch (...) {
+    try {
+      rethrow_undecodable("the arguments of a task");
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+}
 
 worker_task* worker_task::current() noexcept { return on_this_thread; }
 

@@ -9,6 +9,7 @@
 #include "mp/duration.hpp"
 
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -16,6 +17,12 @@
 #include <thread>
 
 namespace mp::detail {
+
+/// Thrown where there is nobody to tell: the pool has let go of us, or somebody wrote into its memory.
+struct pool_gone {};
+
+/// What reading a task's arguments threw, as its item's answer; what is an answer already stays.
+std::exception_ptr as_undecodable(const std::exception_ptr& problem) noexcept;
 
 class worker_task {
 public:

@@ -2,10 +2,15 @@
 // Must not use Catch2 in a copy: it answers by its exit status.
 
 #include "channel_faults.hpp"
+#include "mp/detail/async.hpp"
 #include "support/child.hpp"
 
+#include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
+#include <boost/asio/use_future.hpp>
 #include <functional>
+#include <future>
 #include <map>
 #include <string>
 #include <utility>
@@ -53,6 +58,49 @@ TEST_CASE("process: a function that forks and returns twice gives its result onc
     CHECK(n.what == "the copy ended");
     CHECK(q.get_for(patience) == 1);
     CHECK_ERRC(q.get_for(patience), closed);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pipe: a copy that fork makes while an async get waits does not hold the reader's end",
+          "[pipe][process][faults]") {
+  const mp::transport over = GENERATE(from_range(std::begin(carriers), std::end(carriers)));
+  CAPTURE(name_of(over));
+  const fd_ledger ledger = holdings_now();
+  {
+    auto [in, out] = mp::pipe<int>({.transport = over});
+    mp::queue<int> go;
+    mp::queue<std::string> said;
+    mp::process writer(
+        [](mp::sender<int> to, mp::queue<int> next, mp::queue<std::string> end) {
+          next.get();
+          to.put(1);
+          next.get();
+          end.put(outcome_of([&] {
+            for (;;) to.put(2);
+          }));
+        },
+        std::move(out), go, said);
+    writer.start();
+    auto got = in.async_get(mp::asio::use_future);
+    // Once the library's thread comes to this it waits for the item.
+    std::promise<void> waits;
+    mp::detail::post_to(mp::detail::io_thread_ref(), [&] { waits.set_value(); });
+    waits.get_future().wait();
+    forked_child copy([] {
+      for (;;) ::pause();
+      return 0;
+    });
+    go.put(1);
+    REQUIRE(got.wait_for(long_patience) == std::future_status::ready);
+    CHECK(got.get() == 1);
+    in.close();
+    go.put(2);
+    CHECK(said.get_for(patience) == "closed");
+    copy.kill(SIGKILL);
+    CHECK(copy.wait());
+    if (!writer.join_for(patience)) writer.kill();
+    writer.join();
   }
   CHECK_CLEAN(ledger);
 }

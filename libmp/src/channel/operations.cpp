@@ -4,6 +4,8 @@
 
 #include "channel/operations.hpp"
 
+#include "os/fork_guard.hpp"
+
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
@@ -114,12 +116,19 @@ void operations::run(const void* key) {
   groups_.erase(it);
 }
 
+void operations::group::close() noexcept {
+  if (!descriptor.is_open()) return;
+  os::forget_on_fork(descriptor.native_handle());
+  boost::system::error_code ignored;
+  descriptor.close(ignored);
+}
+
 void operations::poll(const void* key, group& g, int fd) {
   if (g.source != fd || !g.descriptor.is_open()) {
     // A duplicate is ours to register and to close: two groups may poll the same descriptor, and its owner may close
     // it first. Without one (no descriptors left) the sweep alone serves this group.
     boost::system::error_code ignored;
-    g.descriptor.close(ignored);
+    g.close();
     g.source = async_operation::none;
     const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0) return;
@@ -129,6 +138,8 @@ void operations::poll(const void* key, group& g, int fd) {
       return;
     }
     g.source = fd;
+    // In a copy that fork makes it would keep others from seeing the end of what it belongs to.
+    os::close_on_fork(own);
   }
   g.polling = true;
   g.descriptor.async_wait(asio::posix::stream_descriptor::wait_read, [this, key, id = g.id](const error_code&) {

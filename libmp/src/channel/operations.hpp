@@ -39,6 +39,10 @@ public:
 private:
   struct group {
     explicit group(asio::io_context& context) : descriptor(context) {}
+    group(const group&) = delete;
+    group& operator=(const group&) = delete;
+    ~group() { close(); }
+    void close() noexcept;
     std::deque<std::shared_ptr<async_operation>> waiting;  // never empty while the group is in groups_
     asio::posix::stream_descriptor descriptor;             // our own duplicate of what prepare() named
     int source = async_operation::none;                    // the number it was duplicated from
