@@ -53,7 +53,7 @@ public:
   void send(V&&... values) const {
     post(time_point::max(), "address::send", std::forward<V>(values)...);
   }
-  /// The same, but never waits. False: the mailbox is full; nothing was sent.
+  /// The same, but never waits. False: the mailbox is full, or others send to it right now; nothing was sent.
   ///
   /// Throws:   as send.
   template <class... V>

@@ -48,7 +48,7 @@ struct post_mortem {
   std::string function{};  ///< what it ran
   mp::failure failure{};
   std::chrono::nanoseconds user_time{}, system_time{};
-  std::size_t peak_memory = 0;  ///< bytes
+  std::size_t peak_memory = 0;  ///< bytes; with spawn and fork the kernel begins at the parent's peak
 };
 
 }  // namespace mp
