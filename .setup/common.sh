@@ -69,7 +69,8 @@ install() {
 # configure DIRECTORY [meson options]: once; again when the options are others than last time.
 configure() {
   local directory=$1 wanted; shift
-  wanted="CXX=${CXX:-} $*"
+  # A directory that exists keeps the defaults it was made with: other defaults, another directory.
+  wanted="CXX=${CXX:-} $* $(sed -n '/default_options/,/])/p' "$top/meson.build" | cksum)"
   if [ -f "$directory/build.ninja" ] && [ "$(cat "$directory/.options" 2>/dev/null)" = "$wanted" ]; then return 0; fi
   rm -rf "$directory"; mkdir -p "$directory"
   say "configuring ${directory#"$top"/} ($*)"
