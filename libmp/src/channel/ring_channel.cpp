@@ -115,8 +115,9 @@ void ring_channel::take_fds(ring_fds&& fds) {
 }
 
 void ring_channel::raise_role(role r) {
-  if (is_pipe() && may_put(r)) put_cursor_ = {};  // the end may have been elsewhere meanwhile
-  if (is_pipe() && may_get(r)) get_cursor_ = {};
+  // The first handle here: the end may have been elsewhere meanwhile. Beside others somebody may be using it right now.
+  if (is_pipe() && may_put(r) && senders_ + wholes_ == 0) put_cursor_ = {};
+  if (is_pipe() && may_get(r) && receivers_ + wholes_ + whole_gets_ == 0) get_cursor_ = {};
   switch (r) {
     case role::sender: ++senders_; break;
     case role::receiver: ++receivers_; break;
