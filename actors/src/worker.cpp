@@ -82,9 +82,10 @@ private:
                  },
                  this, time_point::max(), taken) == op_status::ok;
     } catch (const error& e) {
-      // No memory, or no descriptors, for what comes next, which is a unit: no function is that large. Another worker
-      // would fare no better, so its first item counts as started: we died of it.
-      if (!reached_us_) {
+      // No memory, or no descriptors, for what comes next, which is a unit: no function is that large. What ran here
+      // before may have used them up: then it is another's turn. A fresh worker would fare no better than we, so the
+      // unit's first item counts as started: we died of it.
+      if (!reached_us_ && units_ == 0) {
         if (e.cause() == std::errc::not_enough_memory)
           page_.phase.store(worker_phase::no_memory, std::memory_order_release);
         page_.unit.store(units_ + 1, std::memory_order_release);

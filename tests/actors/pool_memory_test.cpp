@@ -45,6 +45,15 @@ int grow(int) {
   for (;;) all.emplace_back(new char[std::size_t{64} << 20]);
 }
 void grow_first() { grow(0); }
+/// Leaves its worker next to no address space.
+int hoard(int) {
+  static std::vector<std::unique_ptr<char[]>> kept;
+  try {
+    for (;;) kept.emplace_back(new char[std::size_t{4} << 20]);
+  } catch (const std::bad_alloc&) {
+    return static_cast<int>(kept.size());
+  }
+}
 void throw_first() { throw std::bad_alloc(); }
 
 std::chrono::nanoseconds used(timeval rusage::*kind) {
@@ -221,6 +230,19 @@ TEST_CASE("pool: limits.memory: an argument that no worker can hold costs its ow
     }
     CHECK(at == 3);
     CHECK(p.apply(cube, 3) == 27);
+    CHECK(p.stats().worker_deaths == 2);  // one that had run something before, and a fresh one
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: limits.memory: an argument for which an earlier task has left no memory goes to another worker",
+          "[pool][faults]") {
+  if (address_sanitizer || thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 1, .limits = {.memory = std::size_t{256} << 20}});
+    CHECK(p.apply(hoard, 0) > 0);
+    CHECK(p.apply(length_of, std::string(std::size_t{16} << 20, 'x')) == std::size_t{16} << 20);
     CHECK(p.stats().worker_deaths == 1);
   }
   CHECK_CLEAN(ledger);
