@@ -22,7 +22,8 @@ u64 ring_channel::head_sequence() const noexcept {
 
 op_status ring_channel::get(role as, std::size_t most, deliver fn, void* context, time_point until,
                             std::size_t& taken) {
-  check_process();
+  if (!is_ours()) [[unlikely]]
+    check_process();
   taken = 0;
   return is_pipe() ? get_pipe(as, most, fn, context, until, taken) : get_queue(as, most, fn, context, until, taken);
 }

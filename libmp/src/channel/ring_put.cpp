@@ -129,7 +129,7 @@ inline bool ring_channel::put_fast(const outgoing& m) {
   std::memcpy(put_cursor_.at, &header, sizeof header);
   std::memcpy(put_cursor_.at + sizeof header, m.bytes.data(), m.size);
   put_cursor_.at += total;
-  __builtin_prefetch(put_cursor_.at + sizeof header, 1);  // where the next one goes: the reader had it last
+  os::fetch_to_write(put_cursor_.at + fetch_ahead);
   put_cursor_.left -= total;
   put_cursor_.tail += (total >> 3) << count_bits | 1;
   c.tail.store(put_cursor_.tail, std::memory_order_release);
@@ -174,6 +174,7 @@ bool ring_channel::try_commit(const outgoing& m, std::span<const std::byte> byte
     std::memcpy(r.at + sizeof header, &prefix, sizeof prefix);
   }
   if (has(mistake::tail_before_payload)) writer_.commit(after);
+  os::fetch_to_write(r.at + total + fetch_ahead);
   std::memcpy(r.at, &header, sizeof header);
   if (body) {
     std::memcpy(r.at + front, body, sizeof *body);

@@ -170,8 +170,14 @@ public:
   /// Order:    items of one producer come in the order of their puts.
   /// Cost:     no system call while items are there.
   T get() const {
-    std::optional<T> item = take(never, "get");
-    return std::move(*item);
+    if constexpr (is_bulk<T> && std::is_trivially_default_constructible_v<T>) {
+      T item;  // written where it is returned: copies of copies would cost as much as the channel
+      take_into(&put_plain, &item, never, "get");
+      return item;
+    } else {
+      std::optional<T> item = take(never, "get");
+      return std::move(*item);
+    }
   }
   /// The oldest item, if there is one now. Nothing also while another process is stopped in the middle of its own call,
   /// or, over a socket, the one that made the queue is. Throws: as get.
@@ -245,12 +251,10 @@ private:
 
   const Derived& self() const noexcept { return static_cast<const Derived&>(*this); }
 
-  struct one {
-    std::optional<T> item;
-    static void put(void* context, incoming&& in) {
-      static_cast<one*>(context)->item.emplace(from_message<T>(std::move(in)));
-    }
-  };
+  static void put_one(void* context, incoming&& in) {
+    static_cast<std::optional<T>*>(context)->emplace(from_message<T>(std::move(in)));
+  }
+  static void put_plain(void* context, incoming&& in) { *static_cast<T*>(context) = from_message<T>(std::move(in)); }
   struct many {
     std::vector<T> items;
     std::exception_ptr failed;
@@ -278,21 +282,24 @@ private:
     return status;
   }
 
-  std::optional<T> take(time_point until, const char* verb) const {
-    one result;
+  void take_into(deliver fn, void* context, time_point until, const char* verb) const {
     std::size_t taken = 0;
-    const op_status status = wait_and_get(1, &one::put, &result, until, verb, taken);
+    const op_status status = wait_and_get(1, fn, context, until, verb, taken);
     if (status != op_status::ok && status != op_status::timed_out) [[unlikely]]
       throw_end(status, Derived::noun, verb);
-    return std::move(result.item);
+  }
+  std::optional<T> take(time_point until, const char* verb) const {
+    std::optional<T> item;
+    take_into(&put_one, &item, until, verb);
+    return item;
   }
 
   std::optional<T> get_unless_closed() const {
-    one result;
+    std::optional<T> item;
     std::size_t taken = 0;
-    const op_status status = wait_and_get(1, &one::put, &result, never, "get", taken);
+    const op_status status = wait_and_get(1, &put_one, &item, never, "get", taken);
     if (status == op_status::peer_died) throw_end(status, Derived::noun, "get");
-    return std::move(result.item);
+    return item;
   }
 
   std::vector<T> take_many(std::ptrdiff_t most, time_point until, const char* verb) const {
