@@ -6,6 +6,7 @@
 ///     each lane       page: what the worker is about, what the parent asks of it
 ///                     slots: one word a unit in flight
 ///                     draft: results of the unit under way that are not yet in the pipe
+///     heap            large arguments, until their units are over; the workers read them there
 ///
 /// A unit of number n lies in slot n % lane_slots, whose word is {n / lane_slots, begun, cut}. The worker claims each
 /// item by adding one to `begun`; the parent takes back items that were not begun, from the unit's end, by a CAS that
@@ -18,7 +19,8 @@
 ///
 /// Invariants: (1) items below `done` have their results in the pipe, or in the draft behind what is in the pipe; (2) if
 /// more items are done than came through the pipe, the draft holds the difference, and begins with item `draft_first` of
-/// unit `draft_unit`; (3) an item is claimed before a byte of it, or of its callable's state, is read.
+/// unit `draft_unit`; (3) an item is claimed before a byte of it, or of its callable's state, is read; (4) a unit's memory is used again when
+/// all its items have an answer, and none has one while a living worker has claimed it and may still read.
 ///
 /// Source:   doc/decisions/0009-pools.md, doc/decisions/0013-items-are-claimed.md.
 
@@ -100,7 +102,9 @@ constexpr std::uint32_t function_of_time(std::uint64_t word) noexcept { return s
 constexpr std::uint64_t ns_of_time(std::uint64_t word) noexcept { return word & ((std::uint64_t{1} << 40) - 1); }
 
 constexpr std::size_t lane_offset(std::uint32_t lane) noexcept { return bell_bytes + lane * lane_bytes; }
-inline constexpr std::size_t pool_memory_bytes = lane_offset(most_lanes);
+inline constexpr std::uint64_t heap_offset = lane_offset(most_lanes);
+inline constexpr std::uint64_t heap_bytes = std::uint64_t{1} << 42;  // of address space in a file
+inline constexpr std::uint64_t pool_memory_bytes = heap_offset + heap_bytes;
 
 /// One end of a lane's pipe, as it travels to the worker.
 struct lane_end {

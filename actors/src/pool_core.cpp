@@ -30,6 +30,7 @@ pool_core::pool_core(pool_options o)
   bell_block_ = shared_block(memory_, 0, bell_bytes);
   bell_ = reinterpret_cast<shared_bell*>(bell_block_.data());
   bell_->join();
+  heap_.emplace(memory_, heap_offset, heap_bytes);
   lane_used_.resize(most_lanes);
   seats_.resize(static_cast<std::size_t>(options_.workers));
   seat_count_ = options_.workers;

@@ -10,6 +10,7 @@
 
 #include "lane_layout.hpp"
 #include "mp/detail/pool_face.hpp"
+#include "mp/detail/shared_heap.hpp"
 #include "oom_watch.hpp"
 #include "pool_lane.hpp"
 #include "pool_policy.hpp"
@@ -158,7 +159,6 @@ private:
   void feed_lanes() noexcept;
   pool_lane* best_lane(std::uint64_t ns) noexcept;
   void make_way() noexcept;
-  struct parcel;
   bool dispatch(pool_lane& lane, pool_unit& u) noexcept;
   std::uint16_t flags_of(const pool_job& job) const noexcept {
     const bool watched = !deadline_of(job).is_none();
@@ -251,6 +251,7 @@ private:
   unique_fd memory_;
   shared_block bell_block_;
   shared_bell* bell_ = nullptr;
+  std::optional<shared_heap> heap_;  // for large arguments
 
   std::mutex mutex_;
   std::condition_variable changed_;  // a starter is done, a callback is back

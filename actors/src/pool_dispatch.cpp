@@ -5,9 +5,9 @@
 
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
+#include "task_parcel.hpp"
 
 #include <algorithm>
-#include <array>
 #include <climits>
 #include <cstring>
 #include <functional>
@@ -22,7 +22,9 @@ std::int64_t as_ns(time_point t) noexcept { return t.time_since_epoch().count();
 }  // namespace
 
 void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
+  heap_->check_process("a pool");
   unit.job = &job;
+  job.heap = &*heap_;
   unit.bytes.clear();
   const deadline& d = deadline_of(job);
   if (job.options || !d.is_none()) {
@@ -249,40 +251,14 @@ bool pool_core::send_function(pool_lane& lane, std::uint32_t number) {
   return true;
 }
 
-// A unit's record and its bytes; what is small goes through `room`, what is large is written where it stays.
-struct pool_core::parcel {
-  static constexpr std::size_t small = 1024;
-  task_record record;
-  std::span<const std::byte> rest;
-  std::array<std::byte, small> room;
-
-  void fill(std::span<std::byte> at) const noexcept {
-    std::memcpy(at.data(), &record, sizeof record);
-    if (!rest.empty()) std::memcpy(at.data() + sizeof record, rest.data(), rest.size());
-  }
-  outgoing pack() {
-    outgoing out;
-    out.size = sizeof record + rest.size();
-    if (out.size <= small) {
-      fill(room);
-      out.bytes = std::span<const std::byte>(room.data(), out.size);
-    } else {
-      out.context = this;
-      out.write = [](void* p, std::span<std::byte> at) { static_cast<const parcel*>(p)->fill(at); };
-    }
-    return out;
-  }
-};
-
 // False: it did not fit, or the worker is gone; the unit is with nobody.
 bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
   try {
     const std::uint32_t number = u.job->function;
     if (!send_function(lane, number)) return false;
-    parcel p;
-    p.record = task_record{record_is::unit, flags_of(*u.job), number, u.id, u.count, u.attempt + 1u};
-    p.rest = u.bytes.view();
-    outgoing out = p.pack();
+    const std::uint16_t flags = flags_of(*u.job);
+    task_parcel parcel({record_is::unit, flags, number, u.id, u.count, u.attempt + 1u}, u.bytes);
+    outgoing out = parcel.pack();
     if (u.extras) out.fds = u.extras->fds;
     // In the table first: its result may be there before put returns.
     u.lane = static_cast<std::int16_t>(lane.seat);
@@ -297,7 +273,7 @@ bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
     ++lane.put;
     lane.least_priority = std::min(lane.in_flight == 0 ? INT_MAX : lane.least_priority, priority_of(u));
     lane.enter(u);
-    if (p.record.flags & task_record::watched) timed_ = true;
+    if (flags & task_record::watched) timed_ = true;
     return true;
   } catch (...) {
     // Too large, or no memory to say it: it will never go in.
@@ -322,6 +298,7 @@ pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t coun
   const auto end_of = [&](std::uint32_t item) -> std::size_t { return has_ends ? u.extras->ends[item] : all.size(); };
   const std::size_t begin = from == 0 ? u.prefix : end_of(from - 1);
   const std::size_t end = end_of(from + count - 1);
+  part->bytes.reserve(u.prefix + end - begin, &*heap_);
   part->bytes.append(all.first(u.prefix));
   part->bytes.append(all.subspan(begin, end - begin));
   if (count > 1)

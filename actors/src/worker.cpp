@@ -5,8 +5,10 @@
 #include "mp/detail/call.hpp"
 #include "mp/detail/pool_call.hpp"
 #include "mp/detail/process_hooks.hpp"
+#include "mp/detail/shared_heap.hpp"
 #include "mp/remote_error.hpp"
 #include "mp/this_process.hpp"
+#include "task_parcel.hpp"
 #include "worker_task.hpp"
 
 #include <malloc.h>
@@ -16,7 +18,6 @@
 #include <chrono>
 #include <cstring>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace mp::detail {
@@ -43,7 +44,8 @@ public:
         draft_(lane_block_.data() + page_bytes),
         tasks_(std::move(s.tasks.end)),
         results_(std::move(s.results.end)),
-        task_(page_) {
+        task_(page_),
+        windows_(memory_, s.keeps_memory ? most_window_bytes : 0) {
     progress = &page_.progress;
     draft_begin = draft_at = draft_ + sizeof(result_record);
     draft_end = draft_ + draft_bytes;
@@ -76,11 +78,8 @@ private:
     try {
       return tasks_.shared()->get(
                  role::receiver, 1,
-                 [](void* self, incoming&& item) {
-                   static_cast<worker*>(self)->reached_us_ = true;
-                   static_cast<worker*>(self)->take(std::move(item));
-                 },
-                 this, time_point::max(), taken) == op_status::ok;
+                 [](void* self, incoming&& item) { static_cast<worker*>(self)->take(std::move(item)); }, this,
+                 time_point::max(), taken) == op_status::ok;
     } catch (const error& e) {
       // No memory, or no descriptors, for what comes next, which is a unit: no function is that large. What ran here
       // before may have used them up: then it is another's turn. A fresh worker would fare no better than we, so the
@@ -99,9 +98,12 @@ private:
     if (item.bytes.size() < sizeof record) throw pool_gone();
     std::memcpy(&record, item.bytes.data(), sizeof record);
     const auto rest = item.bytes.subspan(sizeof record);
+    unit_parts parts;
+    if (record.kind == record_is::unit) parts = open_unit(record, rest, windows_);
+    reached_us_ = true;
     switch (record.kind) {
       case record_is::function: learn(record, rest); break;
-      case record_is::unit: take_unit(record, rest, std::move(item.fds)); break;
+      case record_is::unit: take_unit(record, parts, std::move(item.fds)); break;
       default: leaving_ = true;
     }
   }
@@ -120,31 +122,25 @@ private:
     functions_[record.function] = std::move(f);
   }
 
-  void take_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
+  void take_unit(const task_record& record, const unit_parts& parts, std::vector<unique_fd>&& fds) {
     number_ = units_++;
     slot = &page_.slots[number_ % lane_slots];
     // Before the first claim: from it on these words speak of this unit.
     page_.progress.store(0, std::memory_order_relaxed);
     page_.unit.store(number_ + 1, std::memory_order_release);
     // A unit that was taken back as a whole is not even looked at.
-    if (slot_view{slot->load(std::memory_order_acquire)}.cut() < record.count) run_unit(record, rest, std::move(fds));
+    if (slot_view{slot->load(std::memory_order_acquire)}.cut() < record.count) run_unit(record, parts, std::move(fds));
+    windows_.close();
     slot->store(slot_word(number_ + lane_slots), std::memory_order_release);
   }
 
-  void run_unit(const task_record& record, std::span<const std::byte> rest, std::vector<unique_fd>&& fds) {
+  void run_unit(const task_record& record, const unit_parts& parts, std::vector<unique_fd>&& fds) {
     known_function& f = functions_.at(record.function);
     // A clock costs more than a small item: so it is read for one in eight, unless units are long.
     const bool timed = (number_ & 7) == 0 || f.item_ns == 0 || f.item_ns > 2000 || record.count > 1;
     const std::int64_t before = timed ? now_ns() : 0;
     current_ = &f;
-    task_more more;
-    std::string_view key;
-    if (record.flags & task_record::has_more) {
-      std::memcpy(&more, rest.data(), sizeof more);
-      key = {reinterpret_cast<const char*>(rest.data() + sizeof more), more.key_bytes};
-      rest = rest.subspan(sizeof more + more.key_bytes);
-    }
-    decoder arguments(rest, std::move(fds));
+    decoder arguments(parts.rest, std::move(fds));
     in = &arguments;
     function = f.pointer;
     count = record.count;
@@ -158,7 +154,7 @@ private:
       said_at_ = before;
       items_to_look = items_between_looks(f.item_ns);
     }
-    task_.enter(record, more, key, number_, at);
+    task_.enter(record, parts.more, parts.key, number_, at);
     stop = f.takes_stop ? task_.stop_token() : std::stop_token();
     if (f.problem) {
       if (begin()) {
@@ -313,6 +309,8 @@ private:
   std::byte* const draft_;
   handle tasks_, results_;
   worker_task task_;
+  static constexpr std::size_t most_window_bytes = std::size_t{128} << 20;
+  shared_windows windows_;
   std::vector<known_function> functions_;
   const known_function* current_ = nullptr;
   std::uint32_t units_ = 0, number_ = 0, draft_first_ = 0;

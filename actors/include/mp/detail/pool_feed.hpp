@@ -87,7 +87,7 @@ bool append_to(pool_unit& u, Write write) {
   write(e);
   auto fds = std::move(e.attachments());
   if (e.overflowed()) {
-    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)));
+    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)), u.job->heap);
     encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
     write(second);
     fds = std::move(second.attachments());

@@ -11,6 +11,7 @@
 
 #include "mp/detail/future_state.hpp"
 #include "mp/detail/pool_call.hpp"
+#include "mp/detail/shared_piece.hpp"
 #include "mp/detail/std_parts.hpp"
 #include "mp/error.hpp"
 #include "mp/pool_options.hpp"
@@ -31,7 +32,8 @@ namespace mp::detail {
 class pool_job;
 class pool_core;
 
-/// Bytes that are often few: 24 of them need no memory of their own. At most 4 GiB, as any message.
+/// Bytes that are often few: 24 of them need no memory of their own; many lie where workers can read them. At most
+/// 4 GiB, as any message.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
 class unit_bytes {
@@ -39,23 +41,36 @@ public:
   unit_bytes() noexcept = default;
   unit_bytes(const unit_bytes&) = delete;
   unit_bytes& operator=(const unit_bytes&) = delete;
-  ~unit_bytes() {
-    if (is_large()) delete[] large_;
-  }
+  ~unit_bytes() { drop_memory(); }
   std::size_t size() const noexcept { return size_; }
-  std::byte* data() noexcept { return is_large() ? large_ : small_; }
-  std::span<const std::byte> view() const noexcept { return {is_large() ? large_ : small_, size_}; }
+  std::byte* data() noexcept { return is_large() ? large_.at : small_; }
+  std::span<const std::byte> view() const noexcept { return {is_large() ? large_.at : small_, size_}; }
   std::span<std::byte> room() noexcept { return {data(), room_}; }
   void set_size(std::size_t n) noexcept { size_ = static_cast<std::uint32_t>(n); }
   void clear() noexcept { size_ = 0; }
-  /// Room for `n` bytes; keeps what is there. Throws: std::bad_alloc, error{too_large}.
-  void reserve(std::size_t n) {
+  /// Where workers can read them; null: nowhere.
+  const shared_piece* shared() const noexcept { return is_large() ? large_.shared : nullptr; }
+  /// Gives back what others could use.
+  void drop_shared() noexcept {
+    if (shared()) drop_memory();
+  }
+  /// Room for `n` bytes, of this heap if they are many; keeps what is there. Throws: std::bad_alloc, error{too_large}.
+  void reserve(std::size_t n, shared_heap* heap = nullptr) {
     if (n <= room_) return;
     if (n > UINT32_MAX)
       throw_error(errc::too_large, "arguments of " + std::to_string(n) + " bytes: at most 4 GiB travel at once");
-    auto* const more = new std::byte[n];
-    std::memcpy(more, data(), size_);
-    if (is_large()) delete[] large_;
+    large_memory more{nullptr, nullptr};
+    if (heap && n >= shared_piece_least) more.shared = acquire_piece(*heap, n);
+    if (more.shared) {
+      more.at = more.shared->at;
+      n = std::min<std::size_t>(more.shared->bytes, UINT32_MAX);
+    } else {
+      more.at = new std::byte[n];
+    }
+    const std::uint32_t size = size_;
+    std::memcpy(more.at, data(), size);
+    drop_memory();
+    size_ = size;
     large_ = more;
     room_ = static_cast<std::uint32_t>(n);
   }
@@ -70,12 +85,25 @@ public:
 
 private:
   static constexpr std::uint32_t small_room = 24;
+  struct large_memory {
+    std::byte* at;
+    shared_piece* shared;  // null: it is ours alone
+  };
   bool is_large() const noexcept { return room_ != small_room; }
+  void drop_memory() noexcept {
+    if (!is_large()) return;
+    if (large_.shared)
+      release_piece(large_.shared);
+    else
+      delete[] large_.at;
+    size_ = 0;
+    room_ = small_room;
+  }
 
   std::uint32_t size_ = 0, room_ = small_room;
   union {
     std::byte small_[small_room];
-    std::byte* large_;
+    large_memory large_;
   };
 };
 
@@ -145,6 +173,7 @@ public:
 
   // Set before the first unit is submitted.
   std::unique_ptr<const task_options> options{};  // null: the pool's defaults, no key
+  shared_heap* heap = nullptr;                    // for large arguments
 
   // Locked.
   std::uint64_t unresolved = 0;  // items submitted and without answer

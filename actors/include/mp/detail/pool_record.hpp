@@ -3,7 +3,8 @@
 /// The records in the two pipes between a pool and a worker.
 /// Not for users: `pool` is their way in.
 ///
-/// Shape:    a record, then a unit's bytes: deadline and key if it has them, the callable's state, the items.
+/// Shape:    a record, then a unit's bytes: deadline and key if it has them, the callable's state, the items. Where those
+///           are many they lie in the pool's memory, and a shared_place stands for state and items.
 /// Threads:  values.                 Processes: the same build on both sides.
 /// Source:   doc/decisions/0009-pools.md.
 
@@ -33,6 +34,7 @@ struct task_record {
 
   static constexpr std::uint16_t watched = 1;   ///< the parent wants to know when each item begins
   static constexpr std::uint16_t has_more = 2;  ///< task_more follows
+  static constexpr std::uint16_t shared = 4;    ///< a shared_place follows
 };
 /// What few units have: then the key.
 struct task_more {
@@ -40,6 +42,14 @@ struct task_more {
   std::int64_t moment_ns = 0;    ///< of the task, on the monotonic clock; 0: none
   std::uint32_t key_bytes = 0;
   std::uint32_t unused = 0;
+};
+
+/// Where the rest of a large unit lies. Its task_more and key travel all the same: the worker reads them before it has
+/// claimed an item, when the pool may take the unit back and use its memory for another.
+struct shared_place {
+  std::uint64_t offset = 0;  ///< in the pool's memory; a whole page
+  std::uint32_t skip = 0;    ///< bytes there in front of the state: task_more and key once more
+  std::uint32_t bytes = 0;   ///< behind them
 };
 
 /// In front of what comes from a worker.

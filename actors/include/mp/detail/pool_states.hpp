@@ -98,10 +98,13 @@ public:
   }
   void fail(std::uint64_t, std::exception_ptr problem) noexcept override { this->error_ = std::move(problem); }
   void recycle(pool_unit* u) noexcept override {
-    if (u != &unit)
+    if (u != &unit) {
       delete u;
-    else if (u->extras)
-      u->extras->fds.clear();  // not with the future, which may live long
+      return;
+    }
+    // Not with the future, which may live long.
+    if (u->extras) u->extras->fds.clear();
+    u->bytes.drop_shared();
   }
   bool progressed(std::uint64_t left) noexcept override { return left == 0; }
   void finish() noexcept override {

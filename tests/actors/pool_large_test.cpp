@@ -1,0 +1,195 @@
+// Large arguments, which a worker reads where the caller has written them: they arrive as they are whatever becomes of
+// other tasks and other workers, their memory is used again only when nobody can read it any more, and is given back.
+
+#include "mp/error.hpp"
+#include "mp/this_process.hpp"
+#include "pool_tasks.hpp"
+#include "support/child.hpp"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <utility>
+
+using namespace mp_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::size_t kib = 1024, mib = 1024 * kib;
+
+/// Every word says whose it is: bytes of two arguments are never taken for one.
+std::vector<std::uint64_t> argument(std::uint64_t number, std::size_t bytes) {
+  std::vector<std::uint64_t> v(bytes / 8 + 1);
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = number << 32 | i;
+  return v;
+}
+/// Its number; -1 if it is not whole.
+std::int64_t number_of(const std::vector<std::uint64_t>& v) {
+  for (std::size_t i = 0; i < v.size(); ++i)
+    if ((v[i] & 0xffffffff) != i || v[i] >> 32 != v[0] >> 32) return -1;
+  return static_cast<std::int64_t>(v.empty() ? 0 : v[0] >> 32);
+}
+std::int64_t number_of_first(int, const std::vector<std::uint64_t>& v, const std::string& tail) {
+  return tail == "tail" ? number_of(v) : -2;
+}
+/// Answers from its third attempt on.
+std::int64_t third_time(const std::vector<std::uint64_t>& v) {
+  if (mp::this_task::attempt() < 3) end_by(end::kill);
+  return number_of(v);
+}
+std::vector<std::uint64_t> back(std::vector<std::uint64_t> v) { return v; }
+std::int64_t wait_and_number(std::stop_token stop, const std::vector<std::uint64_t>& v) {
+  while (!stop.stop_requested()) std::this_thread::yield();
+  return number_of(v);
+}
+std::int64_t fork_and_number(const std::vector<std::uint64_t>& v) {
+  const forked_child copy([&] { return number_of(v) < 0 ? 1 : 0; });
+  return number_of(v);
+}
+std::int64_t nested(const std::vector<std::uint64_t>& v) { return mp::pool(1).apply(number_of, v); }
+
+struct adder {
+  std::vector<std::uint64_t> state;
+  std::int64_t operator()(int x) const { return number_of(state) + x; }
+};
+
+/// What the kernel holds for the pools of this process.
+std::size_t pool_memory() {
+  std::size_t sum = 0;
+  DIR* const dir = ::opendir("/proc/self/fd");
+  while (const dirent* const e = ::readdir(dir)) {
+    char target[64] = {};
+    struct stat info {};
+    if (::readlinkat(::dirfd(dir), e->d_name, target, sizeof target - 1) > 0 && std::strstr(target, "mp:pool") &&
+        ::fstat(std::atoi(e->d_name), &info) == 0)
+      sum += static_cast<std::size_t>(info.st_blocks) * 512;
+  }
+  ::closedir(dir);
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("pool: large arguments of every size arrive whole, by every way", "[pool][large]") {
+  const fd_ledger ledger;
+  for (const auto method : {mp::start_method::forkserver, mp::start_method::spawn}) {
+    mp::pool p({.workers = 2, .start_method = method});
+    std::vector<std::vector<std::uint64_t>> in;
+    std::vector<std::int64_t> numbers_in;
+    for (const std::size_t bytes :
+         {std::size_t{8}, 128 * kib - 64, 128 * kib, 256 * kib - 64, 256 * kib, mib, mib + 8, 9 * mib})
+      for (int i = 0; i < 3; ++i) {
+        numbers_in.push_back(static_cast<std::int64_t>(in.size()));
+        in.push_back(argument(in.size(), bytes));
+      }
+    CHECK(p.map(number_of, in) == numbers_in);
+    CHECK(p.map(number_of, in, {.chunk = 1}) == numbers_in);
+    CHECK(p.map(number_of, in, {.chunk = 5}) == numbers_in);
+    CHECK(p.map(back, in, {.chunk = 2}) == in);
+    std::size_t at = 0;
+    for (const auto& v : p.imap(back, in, {.chunk = 1})) CHECK(v == in[at++]);
+    // With a key and a deadline in front, whose bytes are read before the worker has claimed the task.
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const mp::task_options options{.deadline = 60s, .key = std::string(i, 'k')};
+      CHECK(p.apply(options, number_of_first, 1, in[i], "tail") == numbers_in[i]);
+    }
+    // The callable's own state.
+    CHECK(p.map(adder{in.back()}, numbers(4), {.chunk = 1}) ==
+          std::vector<std::int64_t>{numbers_in.back(), numbers_in.back() + 1, numbers_in.back() + 2,
+                                    numbers_in.back() + 3});
+    CHECK(p.apply(fork_and_number, in.back()) == numbers_in.back());
+  }
+  CHECK(mp::pool(1).apply(nested, argument(5, 3 * mib)) == 5);
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a large argument is there for the next attempt when its worker was killed", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 2, .retry = {.attempts = 3, .idempotent = true}});
+    std::vector<mp::future<std::int64_t>> all;
+    for (std::uint64_t i = 0; i < 8; ++i) all.push_back(p.submit(third_time, argument(i, 4 * mib)));
+    for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
+    CHECK(p.stats().worker_deaths == 16);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: the memory of a large argument is not used again while somebody may read it", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::minstd_rand random(11);
+    // Tasks that are cancelled before they begin, while they run, or too late; others take their memory.
+    for (std::uint64_t round = 0; round < 40; ++round) {
+      std::vector<mp::future<std::int64_t>> kept, dropped;
+      for (std::uint64_t i = 0; i < 6; ++i) {
+        const std::uint64_t number = 10 * round + i;
+        if (i % 3 == 0)
+          dropped.push_back(p.submit(wait_and_number, argument(number, 2 * mib)));
+        else
+          (i % 3 == 1 ? kept : dropped).push_back(p.submit(number_of, argument(number, 2 * mib)));
+      }
+      for (std::size_t turns = random() % 200; turns != 0; --turns) std::this_thread::yield();
+      for (auto& f : dropped) f.cancel();
+      for (auto& f : dropped) {
+        f.wait();
+        // Stopped in time it may still answer: then with its own number.
+        try {
+          const std::int64_t number = f.get();
+          CHECK(number >= static_cast<std::int64_t>(10 * round));
+        } catch (const mp::error& e) {
+          CHECK(e.code() == mp::errc::cancelled);
+        }
+      }
+      for (std::size_t i = 0; i < kept.size(); ++i)
+        CHECK(kept[i].get() == static_cast<std::int64_t>(10 * round + 3 * i + 1));
+    }
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: the memory of large arguments is given back, also while their futures are kept", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::vector<mp::future<std::int64_t>> all, busy;
+    for (std::uint64_t i = 0; i < 2; ++i) busy.push_back(p.submit(wait_and_number, argument(i, 1)));
+    for (std::uint64_t i = 0; i < 32; ++i) all.push_back(p.submit(number_of, argument(i, 8 * mib)));
+    CHECK(pool_memory() > 32 * 8 * mib);
+    for (auto& f : busy) f.cancel();
+    for (auto& f : all) f.wait();
+    CHECK(pool_memory() < 66 * mib);
+    for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a copy of the caller made by fork is refused, and does not touch the caller's arguments",
+          "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    auto blocker = p.submit(wait_and_number, argument(1, mib));
+    auto behind = p.submit(number_of, argument(2, 2 * mib));
+    const auto other = argument(9, 2 * mib);
+    forked_child copy([&] {
+      try {
+        static_cast<void>(p.submit(number_of, other));
+        return 1;
+      } catch (const mp::error& e) {
+        return e.code() == mp::errc::wrong_process ? 0 : 2;
+      }
+    });
+    CHECK(copy.wait() == 0);
+    blocker.cancel();
+    CHECK(behind.get() == 2);
+  }
+  CHECK_CLEAN(ledger);
+}
