@@ -27,10 +27,14 @@ void pool_core::locked::release() noexcept {
   std::vector<std::uint32_t> starts;
   starts.swap(core_.starts_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
-  if (core_.self_ && core_.is_over()) last = std::move(core_.self_);
+  if (core_.self_ && core_.is_over()) {
+    last = std::move(core_.self_);
+    core_.heap_->close();
+  }
   const bool wake = std::exchange(core_.news_, false) && core_.collectors_ > others_;
   lock_.unlock();
   if (wake) core_.bell_->wake();
+  core_.heap_->trim();
   while (job) {
     pool_job* const next = std::exchange(job->next_finished, nullptr);
     job->finish();
@@ -99,7 +103,7 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   __builtin_prefetch(lane.at(r.unit + 1));  // whose result is likely to come next
   // A worker that writes nonsense into the pipe has lost its mind: what it says of units that it has not got is dropped.
   if (!u || r.unit - lane.got >= lane.put - lane.got || u->number != r.unit || r.count == 0 || r.first > u->count ||
-      r.count > u->count - r.first)
+      r.count > u->count - r.first || lane.begun(r.unit, u->count) < r.first + r.count)
     return;
   std::size_t known_bytes = 0;
   if (r.first != u->resolved) {

@@ -272,6 +272,7 @@ verdict pool_core::drain(duration limit) {
 }
 
 void pool_core::stop_by(time_point until, verdict& what) noexcept {
+  if (is_copy()) return;
   try {
     close();
     if (!join(until == time_point::max() ? std::chrono::steady_clock::now() : until)) terminate();

@@ -105,6 +105,9 @@ public:
   std::ptrdiff_t workers() const noexcept { return seat_count_.load(std::memory_order_relaxed); }
   void with_lock(void (*f)(void*), void* context);
   const pool_options& options() const noexcept { return options_; }
+  /// Throws: error{wrong_process} in a copy of its process that was made by fork.
+  void check_process() const { heap_->check_process("a pool"); }
+  bool is_copy() const noexcept { return heap_->is_copy(); }
   void begin_unit(pool_job& job, pool_unit& unit);
 
 private:
@@ -205,7 +208,7 @@ private:
   std::uint32_t feed_room(std::uint64_t wanted, std::uint32_t most, bool first, std::uint64_t ns) noexcept;
   std::uint64_t known_ns(const feed_plan& plan, const pool_job& job) const noexcept;
   void take_in(pool_unit& u) noexcept;
-  pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count);
+  pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count, bool is_over = false);
   void wait_for_bell(time_point until);
 
   // -- lives (pool_life.cpp)

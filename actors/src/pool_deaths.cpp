@@ -147,7 +147,7 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
     }
     try {
       if (begun <= at) {  // between two items: nothing is lost
-        again.push_back(split(*u, at, u->count - at));
+        again.push_back(split(*u, at, u->count - at, true));
       } else {
         in_task = true;
         if (at + 1 != u->count) again.push_back(split(*u, at + 1, u->count - at - 1));
@@ -209,7 +209,7 @@ void pool_core::casualty_of(pool_unit& u, std::uint32_t item, const mp::post_mor
     const retry& r = retry_of(*u.job);
     const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
     if (what == casualty::retry) {
-      pool_unit* const next = split(u, item, 1);
+      pool_unit* const next = split(u, item, 1, true);
       ++next->attempt;
       next->more().deaths.push_back(std::move(death_of));
       const double chance = std::uniform_real_distribution<>(0, 1)(chance_);

@@ -22,7 +22,7 @@ std::int64_t as_ns(time_point t) noexcept { return t.time_since_epoch().count();
 }  // namespace
 
 void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
-  heap_->check_process("a pool");
+  check_process();
   unit.job = &job;
   job.heap = &*heap_;
   unit.bytes.clear();
@@ -284,8 +284,9 @@ bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
   }
 }
 
-// Items of a unit as a unit of their own. Throws: std::bad_alloc, error{out_of_resources}; then nothing has changed.
-pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t count) {
+// Items of a unit as a unit of their own. `is_over`: of the rest nothing is needed any more. Throws: std::bad_alloc,
+// error{out_of_resources}; then nothing has changed.
+pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t count, bool is_over) {
   auto part = std::make_unique<pool_unit>();
   part->job = u.job;
   part->first = u.first + from;
@@ -298,9 +299,12 @@ pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t coun
   const auto end_of = [&](std::uint32_t item) -> std::size_t { return has_ends ? u.extras->ends[item] : all.size(); };
   const std::size_t begin = from == 0 ? u.prefix : end_of(from - 1);
   const std::size_t end = end_of(from + count - 1);
-  part->bytes.reserve(u.prefix + end - begin, &*heap_);
-  part->bytes.append(all.first(u.prefix));
-  part->bytes.append(all.subspan(begin, end - begin));
+  const bool is_whole = is_over && from == 0 && count == u.count;
+  if (!is_whole) {
+    part->bytes.reserve(u.prefix + end - begin, &*heap_);
+    part->bytes.append(all.first(u.prefix));
+    part->bytes.append(all.subspan(begin, end - begin));
+  }
   if (count > 1)
     for (std::uint32_t i = from; i < from + count; ++i)
       part->more().ends.push_back(static_cast<std::uint32_t>(end_of(i) - begin + u.prefix));
@@ -316,6 +320,7 @@ pool_unit* pool_core::split(pool_unit& u, std::uint32_t from, std::uint32_t coun
     if (from + count == u.count)
       for (std::size_t i = old.state_fds; i < old.fds.size(); ++i) own.fds.push_back(std::move(old.fds[i]));
   }
+  if (is_whole) part->bytes.take(u.bytes);
   ++outstanding_;
   return part.release();
 }

@@ -30,8 +30,10 @@ void feed_all(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_pl
   core.feed_all(job, feeder, plan);
 }
 std::exception_ptr why_unfed(pool_core& core, pool_job& job, bool stop) { return core.why_unfed(job, stop); }
-bool cancel_job(pool_core& core, pool_job& job) noexcept { return core.cancel(job); }
-void attend_pool(pool_core& core) noexcept { core.attend(); }
+bool cancel_job(pool_core& core, pool_job& job) noexcept { return !core.is_copy() && core.cancel(job); }
+void attend_pool(pool_core& core) noexcept {
+  if (!core.is_copy()) core.attend();
+}
 std::optional<progress_report> progress_of(pool_core& core, pool_job& job) {
   struct {
     pool_core& core;
@@ -57,14 +59,29 @@ void check_task_options(const task_options& o) {
 void with_pool_lock(pool_core& core, void (*f)(void*), void* context) { core.with_lock(f, context); }
 std::ptrdiff_t worker_count(pool_core& core) noexcept { return core.workers(); }
 void submit_to_each(pool_core& core, const std::vector<pool_unit*>& units) { core.submit_to_each(units); }
-void close_pool(pool_core& core) noexcept { core.close(); }
-void terminate_pool(pool_core& core) noexcept { core.terminate(); }
-bool join_pool(pool_core& core, time_point until) { return core.join(until); }
-verdict drain_pool(pool_core& core, duration limit) { return core.drain(limit); }
-void resize_pool(pool_core& core, std::ptrdiff_t workers) { core.resize(workers); }
+// A copy of the caller made by fork must not end what is the original's: the lanes lie in memory that both see.
+void close_pool(pool_core& core) noexcept {
+  if (!core.is_copy()) core.close();
+}
+void terminate_pool(pool_core& core) noexcept {
+  if (!core.is_copy()) core.terminate();
+}
+bool join_pool(pool_core& core, time_point until) {
+  core.check_process();
+  return core.join(until);
+}
+verdict drain_pool(pool_core& core, duration limit) {
+  core.check_process();
+  return core.drain(limit);
+}
+void resize_pool(pool_core& core, std::ptrdiff_t workers) {
+  core.check_process();
+  core.resize(workers);
+}
 pool_stats stats_of(pool_core& core) { return core.stats(); }
 std::vector<dead_letter> letters_of(pool_core& core) { return core.letters(); }
 void abandon_pool(core_ptr core) noexcept {
+  if (core->is_copy()) return;
   try {
     core->terminate();
     // On the I/O thread it ends by itself.

@@ -47,7 +47,7 @@ outgoing task_parcel::pack() noexcept {
   return out;
 }
 
-unit_parts open_unit(const task_record& record, std::span<const std::byte> behind, shared_windows& heap) {
+unit_parts open_unit(const task_record& record, std::span<const std::byte> behind, shared_windows* heap) {
   unit_parts parts;
   const auto take = [&behind](void* into, std::size_t n) {
     std::memcpy(into, behind.data(), n);
@@ -60,9 +60,10 @@ unit_parts open_unit(const task_record& record, std::span<const std::byte> behin
     parts.key = {reinterpret_cast<const char*>(behind.data()), parts.more.key_bytes};
     behind = behind.subspan(parts.more.key_bytes);
   }
-  parts.rest = record.flags & task_record::shared
-                   ? heap.look(place.offset, std::size_t{place.skip} + place.bytes).subspan(place.skip)
-                   : behind;
+  if ((record.flags & task_record::shared) == 0)
+    parts.rest = behind;
+  else if (heap)
+    parts.rest = heap->look(place.offset, std::size_t{place.skip} + place.bytes).subspan(place.skip);
   return parts;
 }
 

@@ -99,7 +99,11 @@ private:
     std::memcpy(&record, item.bytes.data(), sizeof record);
     const auto rest = item.bytes.subspan(sizeof record);
     unit_parts parts;
-    if (record.kind == record_is::unit) parts = open_unit(record, rest, windows_);
+    if (record.kind == record_is::unit) {
+      // A unit that was taken back as a whole is not even looked at: its memory may be another's by now.
+      const slot_view now{page_.slots[units_ % lane_slots].load(std::memory_order_acquire)};
+      parts = open_unit(record, rest, now.cut() < record.count ? &windows_ : nullptr);
+    }
     reached_us_ = true;
     switch (record.kind) {
       case record_is::function: learn(record, rest); break;
@@ -128,7 +132,6 @@ private:
     // Before the first claim: from it on these words speak of this unit.
     page_.progress.store(0, std::memory_order_relaxed);
     page_.unit.store(number_ + 1, std::memory_order_release);
-    // A unit that was taken back as a whole is not even looked at.
     if (slot_view{slot->load(std::memory_order_acquire)}.cut() < record.count) run_unit(record, parts, std::move(fds));
     windows_.close();
     slot->store(slot_word(number_ + lane_slots), std::memory_order_release);

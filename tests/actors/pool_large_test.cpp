@@ -8,12 +8,18 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <array>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <random>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 
 using namespace mp_test;
@@ -53,6 +59,33 @@ std::int64_t fork_and_number(const std::vector<std::uint64_t>& v) {
   return number_of(v);
 }
 std::int64_t nested(const std::vector<std::uint64_t>& v) { return mp::pool(1).apply(number_of, v); }
+
+double sum_of(std::span<const double> v) { return std::accumulate(v.begin(), v.end(), 0.0); }
+/// What lies in front of the numbers moves them.
+double sum_behind(std::string_view front, const std::span<const double>& v, std::string_view tail) {
+  return tail == "tail" ? sum_of(v) + static_cast<double>(front.size()) : -1;
+}
+std::string joined_views(std::string_view a, const std::string_view& b) {
+  return std::string(a) + "|" + std::string(b);
+}
+int third_of(std::span<const int, 3> v) { return v[2]; }
+bool is_whole(std::u16string_view text) { return text.empty() || (text.front() == u'a' && text.back() == u'z'); }
+/// Is the argument looked at where it arrived? Numbers that were copied would lie in this process's heap.
+bool lies_elsewhere(std::span<const double> v) {
+  const auto heap = std::make_unique<char[]>(1);
+  const auto is_writable = [](const void* p) {
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+      unsigned long from = 0, to = 0;
+      char rights[8] = {};
+      if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, rights) != 3) continue;
+      const auto at = reinterpret_cast<std::uintptr_t>(p);
+      if (from <= at && at < to) return rights[1] == 'w';
+    }
+    return true;
+  };
+  return is_writable(heap.get()) && !is_writable(v.data());
+}
 
 struct adder {
   std::vector<std::uint64_t> state;
@@ -106,6 +139,33 @@ TEST_CASE("pool: large arguments of every size arrive whole, by every way", "[po
     CHECK(p.apply(fork_and_number, in.back()) == numbers_in.back());
   }
   CHECK(mp::pool(1).apply(nested, argument(5, 3 * mib)) == 5);
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: views are looked at where they arrive, of every length and wherever that is", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p({.workers = 2, .retry = {.attempts = 1}});
+    std::vector<double> v;
+    for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{100}, 40 * kib, 2 * mib}) {
+      v.resize(n, 0.5);
+      for (std::size_t front = 0; front < 10; ++front) {
+        const double sum = 0.5 * static_cast<double>(n);
+        CHECK(p.apply(sum_behind, std::string(front, 'f'), v, "tail") == sum + static_cast<double>(front));
+        CHECK(p.apply({.key = std::string(front, 'k')}, sum_of, v) == sum);
+      }
+      CHECK(p.map(sum_of, std::vector(5, v), {.chunk = 3}) == std::vector(5, 0.5 * static_cast<double>(n)));
+    }
+    CHECK(p.apply(lies_elsewhere, v));
+    CHECK(p.apply(joined_views, "", "b") == "|b");
+    CHECK(p.apply(joined_views, std::string("a\0b", 3), std::string(mib, 'x')) ==
+          std::string("a\0b|", 4) + std::string(mib, 'x'));
+    CHECK(p.apply(is_whole, std::u16string(u"a") + std::u16string(300 * kib, u'-') + u"z"));
+    CHECK(p.apply(is_whole, u""));
+    CHECK(p.apply(third_of, std::array{1, 2, 3}) == 3);
+    CHECK_ERRC(p.apply(third_of, std::vector{1, 2}), undecodable);
+    CHECK(p.apply(third_of, std::vector{4, 5, 6}) == 6);
+  }
   CHECK_CLEAN(ledger);
 }
 
@@ -166,6 +226,85 @@ TEST_CASE("pool: the memory of large arguments is given back, also while their f
     for (auto& f : busy) f.cancel();
     for (auto& f : all) f.wait();
     CHECK(pool_memory() < 66 * mib);
+    for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
+
+    // Of a map, too, which has read all of its input before.
+    busy.clear();
+    for (std::uint64_t i = 0; i < 2; ++i) busy.push_back(p.submit(wait_and_number, argument(i, 1)));
+    auto map = p.map_async(number_of, std::vector(24, argument(3, 8 * mib)));
+    CHECK(pool_memory() > 24 * 8 * mib);
+    for (auto& f : busy) f.cancel();
+    map.wait();
+    CHECK(pool_memory() < 66 * mib);
+    CHECK(map.get() == std::vector<std::int64_t>(24, 3));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a worker brings no memory back that was given back with a cancelled argument", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    CHECK(p.apply(number_of, argument(1, 1)) == 1);  // a function that is known to be short: more may wait in the lane
+    auto busy = p.submit(wait_and_number, argument(1, 1));
+    std::vector<mp::future<std::int64_t>> all;
+    for (std::uint64_t i = 0; i < 24; ++i) all.push_back(p.submit(number_of, argument(i, 8 * mib)));
+    for (auto& f : all) f.cancel();
+    const std::size_t before = pool_memory();
+    CHECK(before < 66 * mib);
+    busy.cancel();
+    CHECK(p.apply(number_of, argument(7, 1)) == 7);  // what waited in the lane has passed
+    CHECK(pool_memory() <= before);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a pool that has ended keeps no memory of arguments, though futures know it", "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    std::optional<mp::future<std::int64_t>> kept;
+    {
+      mp::pool p(2);
+      std::vector<mp::future<std::int64_t>> all;
+      for (std::uint64_t i = 0; i < 4; ++i) all.push_back(p.submit(number_of, argument(i, 8 * mib)));
+      for (auto& f : all) f.wait();
+      kept = std::move(all.back());
+    }
+    CHECK(pool_memory() < mib);
+    CHECK(kept->get() == 3);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: what a copy of the caller made by fork does with the pool is nothing to the caller's tasks",
+          "[pool][large]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    CHECK(p.apply(number_of, argument(1, 1)) == 1);
+    auto busy = p.submit(wait_and_number, argument(1, 1));
+    std::vector<mp::future<std::int64_t>> all;
+    for (std::uint64_t i = 0; i < 3; ++i) all.push_back(p.submit(number_of, argument(i, i % 2 == 0 ? 1 : mib)));
+    forked_child copy([&] {
+      all.back().cancel();
+      p.terminate();
+      p.close();
+      int refused = 0;
+      const auto counts = [&](auto f) {
+        try {
+          f();
+        } catch (const mp::error& e) {
+          refused += e.code() == mp::errc::wrong_process;
+        }
+      };
+      counts([&] { p.resize(2); });
+      counts([&] { p.join(); });
+      counts([&] { static_cast<void>(p.drain(1s)); });
+      { const mp::pool gone(std::move(p)); }
+      return refused == 3 ? 0 : 1;
+    });
+    CHECK(copy.wait() == 0);
+    busy.cancel();
     for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
   }
   CHECK_CLEAN(ledger);

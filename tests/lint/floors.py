@@ -11,7 +11,7 @@ import common
 FLOORS = common.FLOORS + ["actors", "users"]
 # The floor of each public header; one that is missing here is a complaint.
 PUBLIC = {
-    "words": "duration error exit_status failure unique_fd detail/populate detail/std_parts detail/waiting_fds",
+    "words": "duration error exit_status failure unique_fd detail/copy detail/populate detail/std_parts detail/waiting_fds",
     "wire": "codec detail/encoder detail/decoder detail/type_hash detail/codec_* detail/type_name* detail/sendable detail/handle_codec detail/reflect*",
     "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
                "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "

@@ -7,7 +7,9 @@
 #include "support/catch.hpp"
 #include "support/child.hpp"
 #include "support/fd_ledger.hpp"
+#include "support/sanitizers.hpp"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <algorithm>
 #include <cstring>
@@ -73,13 +75,15 @@ TEST_CASE("shared heap: pieces of any size lie apart, and are used again with th
   CHECK(heap.acquire(mib - 5) == a);
 }
 
-TEST_CASE("shared heap: 64 MiB of free pieces keep their pages, no more", "[shared_heap]") {
+TEST_CASE("shared heap: 64 MiB of free pieces keep their pages when it is trimmed, none when it is closed",
+          "[shared_heap]") {
   const auto fd = memory();
   shared_heap heap(fd, heap_at, heap_bytes);
   std::vector<shared_piece*> all;
   for (int i = 0; i < 24; ++i) all.push_back(heap.acquire(8 * mib));
   CHECK(held(fd) >= 24 * 8 * mib);
   for (auto* p : all) release_piece(p);
+  heap.trim();
   CHECK(held(fd) <= 64 * mib);
   // What has lost its pages gets new ones.
   for (auto& p : all) {
@@ -88,7 +92,44 @@ TEST_CASE("shared heap: 64 MiB of free pieces keep their pages, no more", "[shar
     fill(*p, 1);
   }
   for (auto* p : all) release_piece(p);
+  heap.trim();
   CHECK(held(fd) <= 64 * mib);
+  CHECK(held(fd) > 48 * mib);
+  heap.close();
+  heap.trim();
+  CHECK(held(fd) == 0);
+}
+
+TEST_CASE("shared heap: what cannot be mapped leaves no pages reserved", "[shared_heap]") {
+  if (mp_test::address_sanitizer || mp_test::thread_sanitizer) MP_SKIP("sanitizers reserve terabytes of address space");
+  const auto fd = memory();
+  shared_heap heap(fd, heap_at, heap_bytes);
+  mp_test::forked_child limited([&] {
+    shared_heap own(fd, heap_at, heap_bytes);
+    const rlimit few{256 * mib, 256 * mib};
+    ::setrlimit(RLIMIT_AS, &few);
+    for (const std::size_t size : {300 * mib, 500 * mib, 1000 * mib})
+      if (own.acquire(size)) return 1;
+    shared_piece* const small = own.acquire(mib);
+    if (!small) return 2;
+    release_piece(small);
+    return 0;
+  });
+  CHECK(limited.wait() == 0);
+  CHECK(held(fd) <= 2 * mib);
+}
+
+TEST_CASE("shared heap: a window brings no pages back that the owner has given up", "[shared_heap]") {
+  const auto fd = memory();
+  shared_heap heap(fd, heap_at, heap_bytes);
+  shared_piece* const p = heap.acquire(8 * mib);
+  REQUIRE(p);
+  release_piece(p);
+  heap.close();
+  heap.trim();
+  shared_windows windows(fd, 0);
+  CHECK(windows.look(p->offset, 8 * mib).size() == 8 * mib);
+  CHECK(held(fd) == 0);
 }
 
 TEST_CASE("shared heap: what there is no room for is refused, and costs nothing", "[shared_heap]") {
@@ -137,6 +178,8 @@ TEST_CASE("shared heap: a copy made by fork gets nothing and frees nothing", "[s
   fill(*p, 3);
   mp_test::forked_child copy([&] {
     release_piece(p);
+    heap.close();
+    heap.trim();
     try {
       heap.check_process("a pool");
       return 1;

@@ -2,6 +2,7 @@
 #include "support/child.hpp"
 #include "support/fd_ledger.hpp"
 
+#include "mp/detail/copy.hpp"
 #include "mp/duration.hpp"
 #include "mp/error.hpp"
 #include "mp/exit_status.hpp"
@@ -11,10 +12,12 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 #include <sstream>
 #include <system_error>
+#include <vector>
 
 using namespace std::chrono_literals;
 
@@ -144,6 +147,30 @@ TEST_CASE("test support: a raw child answers by status and by a byte", "[support
   const auto status = child.wait();
   REQUIRE(status);
   CHECK(WEXITSTATUS(*status) == 7);
+}
+
+TEST_CASE("copy: all bytes arrive, and none beside them, whatever the length and the alignment", "[copy][unit]") {
+  constexpr std::size_t most = mp::detail::past_caches_from + 200;
+  std::vector<unsigned char> from(most + 64), to(most + 192), before(to.size(), 0xee);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<unsigned char>(i * 31 + i / 251);
+  const auto check = [&](auto copy, std::size_t n, std::size_t out, std::size_t in) {
+    CAPTURE(n, out, in);
+    std::fill_n(to.begin(), out + n + 64, static_cast<unsigned char>(0xee));
+    copy(to.data() + out, from.data() + in, n);
+    const auto at = to.begin() + static_cast<std::ptrdiff_t>(out), end = at + static_cast<std::ptrdiff_t>(n);
+    const bool same = std::equal(at, end, from.begin() + static_cast<std::ptrdiff_t>(in));
+    const bool alone = std::equal(to.begin(), at, before.begin()) && std::equal(end, end + 64, before.begin());
+    CHECK((same && alone));
+  };
+  for (std::size_t n = 0; n < 300; ++n)
+    for (const std::size_t out : {0, 1, 8, 63})
+      for (const std::size_t in : {0, 3, 16}) {
+        check(mp::detail::copy_bytes, n, out, in);
+        check(mp::detail::copy_past_caches, n, out, in);
+      }
+  for (const std::size_t n : {most - 201, most - 200, most - 1, most})
+    for (const std::size_t out : {0, 7, 64}) check(mp::detail::copy_bytes, n, out, 5);
+  mp::detail::copy_bytes(nullptr, nullptr, 0);
 }
 
 TEST_CASE("test support: a program's words and status come back, and a late one is killed", "[support][unit]") {

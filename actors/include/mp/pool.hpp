@@ -5,7 +5,8 @@
 /// Model:    Python's multiprocessing.Pool and concurrent.futures; different: a worker's death costs one task and is
 ///           explained, a task can be cancelled, have a deadline, be retried.
 /// Shape:    whoever submits puts into a worker's lane, whoever waits collects: no thread in between.
-/// Copies:   arguments are encoded when they are submitted, results are decoded where they arrive.
+/// Copies:   arguments are encoded when they are submitted, results are decoded where they arrive. A std::span<const T> or
+///           std::string_view parameter looks at the argument where it lies, read-only, until the task returns.
 /// Threads:  thread-safe but for move and destruction.   Processes: process-bound; workers may have pools of their own.
 /// Life:     workers live as long as the pool; its destructor terminates it and waits.
 /// Death:    not started: given to another, unseen. Started: worker_died, or tried again if .retry says idempotent.

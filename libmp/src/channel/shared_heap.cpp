@@ -18,7 +18,6 @@ namespace mp::detail {
 namespace {
 
 constexpr std::size_t page = 64 * 1024;  // the largest that Linux has
-constexpr std::size_t most_idle_bytes = std::size_t{64} << 20;
 
 constexpr std::size_t whole_pages(std::size_t n) noexcept { return (n + page - 1) / page * page; }
 
@@ -41,11 +40,12 @@ static_assert(class_of(1 << 20).number + 1 == class_of((1 << 20) + 1).number);
 shared_heap::shared_heap(const unique_fd& memory, std::uint64_t offset, std::uint64_t bytes) noexcept
     : memory_(memory), end_(offset + bytes), made_in_(os::fork_generation()), at_(offset) {}
 
+bool shared_heap::is_copy() const noexcept { return made_in_ != os::fork_generation(); }
 void shared_heap::check_process(const char* what) const { os::check_process(made_in_, what); }
 
 shared_piece* shared_heap::acquire(std::size_t bytes) noexcept {
   // Before the lock: the copy's may be held by a thread that it has not.
-  if (made_in_ != os::fork_generation()) return nullptr;
+  if (is_copy()) return nullptr;
   try {
     return take(whole_pages(std::max(bytes, shared_piece_least)));
   } catch (...) {
@@ -62,8 +62,11 @@ shared_heap::piece* shared_heap::take(std::size_t bytes) {
     if (free_[number]) {
       p = std::exchange(free_[number], free_[number]->next);
       idle_bytes_ -= p->bytes;
+    } else if (bare_[number]) {
+      p = std::exchange(bare_[number], bare_[number]->next);
     } else if (size <= end_ - at_) {
-      p = all_.emplace_back(new piece{{*this, at_}, size}).get();
+      auto made = std::unique_ptr<piece>(new piece{{*this, at_}, size});
+      p = all_.emplace_back(std::move(made)).get();
       at_ += size;
     }
   }
@@ -71,6 +74,8 @@ shared_heap::piece* shared_heap::take(std::size_t bytes) {
   try {
     p->block = shared_block(memory_, static_cast<std::size_t>(p->offset), bytes);
   } catch (...) {
+    // Pages may have been reserved that could not be mapped.
+    shared_block::release(memory_, static_cast<std::size_t>(p->offset) + p->bytes, bytes - p->bytes);
     release(*p);
     throw;
   }
@@ -81,17 +86,33 @@ shared_heap::piece* shared_heap::take(std::size_t bytes) {
 }
 
 void shared_heap::release(shared_piece& gone) noexcept {
-  if (made_in_ != os::fork_generation()) return;
+  if (is_copy()) return;
   piece& p = static_cast<piece&>(gone);
-  shared_block unused;
+  auto& list = p.bytes != 0 ? free_ : bare_;
   const std::lock_guard lock(mutex_);
-  if (idle_bytes_ + p.bytes > most_idle_bytes) {
-    shared_block::release(memory_, static_cast<std::size_t>(p.offset), p.bytes);
-    unused = std::move(p.block);
-    p.bytes = 0;
-  }
   idle_bytes_ += p.bytes;
-  p.next = std::exchange(free_[class_of(p.size).number], &p);
+  p.next = std::exchange(list[class_of(p.size).number], &p);
+}
+
+void shared_heap::trim() noexcept {
+  const auto is_enough = [this] {
+    return idle_bytes_.load(std::memory_order_relaxed) <= most_idle_bytes_.load(std::memory_order_relaxed);
+  };
+  if (is_enough() || is_copy()) return;
+  for (;;) {
+    piece* p = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (is_enough()) return;
+      for (std::size_t number = classes; !p;)
+        if (free_[--number]) p = std::exchange(free_[number], free_[number]->next);
+      idle_bytes_ -= p->bytes;
+    }
+    shared_block::release(memory_, static_cast<std::size_t>(p->offset), p->bytes);
+    { const shared_block unmapped = std::move(p->block); }
+    p->bytes = 0;
+    release(*p);
+  }
 }
 
 shared_piece* acquire_piece(shared_heap& from, std::size_t bytes) noexcept { return from.acquire(bytes); }
@@ -121,8 +142,7 @@ std::span<const std::byte> shared_windows::look(std::uint64_t offset, std::size_
   while (!windows_.empty() && open_bytes_ + size > most_bytes_) drop_first();
   os::check_memfd(memory_.get(), offset + bytes);
   windows_.reserve(windows_.size() + 1);
-  void* const at =
-      ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_POPULATE, memory_.get(), static_cast<off_t>(offset));
+  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, memory_.get(), static_cast<off_t>(offset));
   if (at == MAP_FAILED) throw_system_error(errc::out_of_resources, "a large argument cannot be mapped", errno);
   windows_.push_back({offset, size, static_cast<const std::byte*>(at)});
   open_bytes_ += size;

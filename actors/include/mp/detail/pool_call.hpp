@@ -5,7 +5,8 @@
 ///
 /// Shape:    a unit is a run of items for one callable: its state (if it has any), then each item's arguments, back to
 ///           back. What an item returns is encoded where the parent can see it, before the next item begins.
-/// Copies:   arguments are decoded where they arrived, results are encoded where they leave.
+/// Copies:   arguments are decoded where they arrived, or looked at there (std::span<const T>, std::string_view); results
+///           are encoded where they leave.
 /// Threads:  thread-bound (the worker's).   Processes: the same build on both sides.
 /// Source:   doc/decisions/0009-pools.md.
 
@@ -17,6 +18,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -112,6 +114,45 @@ protected:
 
 using unit_code = void (*)(unit_run&);
 
+/// An argument of a task under way.
+///
+/// Threads:  thread-bound (the worker's).   Processes: process-bound.
+template <class P>
+class task_argument {
+public:
+  explicit task_argument(decoder& d) : value_(read_value<stored<P>>(d)) {}
+  decltype(auto) get() { return as_parameter<P>(value_); }
+
+private:
+  stored<P> value_;
+};
+/// A view of plain elements: of the message itself, which stays as long as the item, unless they lie there unaligned.
+template <class P>
+requires(is_view<std::remove_cvref_t<P>>&& is_bulk<typename stored<P>::value_type>&&
+             std::is_default_constructible_v<typename stored<P>::value_type>) class task_argument<P> {
+  using element = typename stored<P>::value_type;
+  using view = std::remove_cvref_t<P>;
+
+public:
+  explicit task_argument(decoder& d) : size_(d.count(sizeof(element))) {
+    const std::byte* const bytes = d.take(size_ * sizeof(element));
+    at_ = reinterpret_cast<const element*>(bytes);
+    if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) != 0) {
+      copy_.resize(size_);
+      if (size_ != 0) std::memcpy(copy_.data(), bytes, size_ * sizeof(element));
+    }
+    if constexpr (requires { view::extent; })
+      if (view::extent != std::dynamic_extent && view::extent != size_)
+        decoder::throw_invalid("a span of another length");
+  }
+  view get() const { return view(copy_.empty() ? at_ : copy_.data(), size_); }
+
+private:
+  std::size_t size_;
+  const element* at_ = nullptr;
+  stored<P> copy_{};
+};
+
 template <class F, bool Stop, class... P, std::size_t... I>
 void run_items(unit_run& run, std::index_sequence<I...>) {
   // Claimed first: if reading the callable ends the process, that was this item's doing.
@@ -132,13 +173,13 @@ void run_items(unit_run& run, std::index_sequence<I...>) {
   }();
   do {
     // Braces: from left to right.
-    std::tuple<stored<P>...> arguments{read_value<stored<P>>(*run.in)...};
+    std::tuple<task_argument<P>...> arguments{task_argument<P>(*run.in)...};
     run.run();
     const auto invoke = [&]() -> decltype(auto) {
       if constexpr (Stop)
-        return std::invoke(callable, run.stop, as_parameter<P>(std::get<I>(arguments))...);
+        return std::invoke(callable, run.stop, std::get<I>(arguments).get()...);
       else
-        return std::invoke(callable, as_parameter<P>(std::get<I>(arguments))...);
+        return std::invoke(callable, std::get<I>(arguments).get()...);
     };
     if constexpr (std::is_void_v<decltype(invoke())>) {
       invoke();

@@ -67,9 +67,11 @@ public:
     u->next = spare_;
     spare_ = u;
   }
-  /// Locked. It is over: what travelled with it is closed now, not when the memory is used again.
+  /// Locked. It is over: what travelled with it is closed now, and what others could use goes back, not when it is used
+  /// again.
   void recycle(pool_unit* u) noexcept {
     if (u->extras) u->extras->fds.clear();
+    u->bytes.drop_shared();
     u->next = used_;
     used_ = u;
   }
@@ -153,8 +155,9 @@ public:
       problem_ = std::current_exception();
       return nullptr;
     }
-    pool_unit* const u = state_.fresh_unit();
+    pool_unit* u = nullptr;
     try {
+      u = state_.fresh_unit();
       begin_unit(*state_.core(), state_, *u);
       if (append_to(*u, [&](encoder& e) { maker::write_state(e, f_); })) u->extras->state_fds = u->extras->fds.size();
       u->prefix = static_cast<std::uint32_t>(u->bytes.size());
@@ -180,6 +183,7 @@ public:
       // What was read still runs; the input's own error comes when that has ended.
       over_ = true;
       problem_ = std::current_exception();
+      if (!u) return nullptr;
       if (u->count == 0) {
         state_.give_back(u);
         return nullptr;

@@ -50,6 +50,16 @@ public:
   void clear() noexcept { size_ = 0; }
   /// Where workers can read them; null: nowhere.
   const shared_piece* shared() const noexcept { return is_large() ? large_.shared : nullptr; }
+  /// Becomes what `other` was; that has nothing left.
+  void take(unit_bytes& other) noexcept {
+    drop_memory();
+    size_ = std::exchange(other.size_, 0);
+    room_ = std::exchange(other.room_, small_room);
+    if (is_large())
+      large_ = other.large_;
+    else
+      std::memcpy(small_, other.small_, sizeof small_);
+  }
   /// Gives back what others could use.
   void drop_shared() noexcept {
     if (shared()) drop_memory();

@@ -56,6 +56,10 @@ class task_state final : public future_state<R>, public pool_job {
 public:
   explicit task_state(core_ptr core) noexcept : core_(std::move(core)) {}
 
+private:
+  const core_ptr core_;  // outlives the unit, whose memory may be the pool's
+
+public:
   pool_unit unit{};  // most tasks are one unit for ever; a retry makes another one beside it
 
   // -- the future's side
@@ -115,7 +119,6 @@ private:
   ~task_state() override = default;
   void attend() override { attend_pool(*core_); }
 
-  const core_ptr core_;
   [[no_unique_address]] std::conditional_t<reads_by_itself_or_void<R>, std::monostate, std::unique_ptr<encoded>> kept_;
 };
 

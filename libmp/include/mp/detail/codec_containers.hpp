@@ -52,6 +52,8 @@ struct io<T, kind::sequence> {
     const std::byte* bytes = d.take(n * sizeof(element));
     if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) == 0) {
       const auto* first = reinterpret_cast<const element*>(bytes);
+      if constexpr (std::is_trivially_copyable_v<element>)
+        if (value.size() == n) return copy_bytes(value.data(), bytes, n * sizeof(element));
       value.assign(first, first + n);
     } else {
       decoder piece({bytes, n * sizeof(element)});

@@ -8,6 +8,7 @@
 /// Threads:  thread-compatible.      Processes: process-bound.
 /// Source:   doc/decisions/0002-wire-format.md.
 
+#include "mp/detail/copy.hpp"
 #include "mp/detail/std_parts.hpp"
 #include "mp/unique_fd.hpp"
 
@@ -68,7 +69,7 @@ public:
   /// Writes `n` bytes as they are. Throws: error{too_large} once the message exceeds 4 GiB.
   void raw(const void* bytes, std::size_t n) {
     if (n <= static_cast<std::size_t>(end_ - at_)) [[likely]] {
-      if (n != 0) std::memcpy(at_, bytes, n);
+      copy_bytes(at_, bytes, n);
       at_ += n;
     } else {
       count_beyond(n);

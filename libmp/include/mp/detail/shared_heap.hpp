@@ -4,8 +4,8 @@
 /// Not for users, but for upper floors that pass large values without a channel.
 ///
 /// Model:    an allocator over a part of shared memory; only its process allocates. Readers are told offset and length.
-/// Shape:    pieces in four sizes a doubling; free ones keep their pages, up to 64 MiB together: fresh memory costs more
-///           than to copy what goes in.
+/// Shape:    pieces in four sizes a doubling; free ones keep their pages, up to 64 MiB together after each trim: fresh memory
+///           costs more than to copy what goes in.
 /// Threads:  see each class.         Processes: process-bound (the memory is shared).
 /// Death:    nothing is owned by a reader; the owner's memory goes with the last descriptor of it.
 /// Source:   doc/decisions/0009-pools.md; bench/README.md, where the time of 8 MiB goes.
@@ -15,6 +15,7 @@
 #include "mp/unique_fd.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,8 +39,13 @@ public:
   /// As acquire_piece and release_piece.
   shared_piece* acquire(std::size_t bytes) noexcept;
   void release(shared_piece& p) noexcept;
+  /// Gives pages of free pieces back, down to 64 MiB. Takes a while: no lock should be held that others wait for.
+  void trim() noexcept;
+  /// No more will be wanted: the next trim leaves nothing.
+  void close() noexcept { most_idle_bytes_.store(0, std::memory_order_relaxed); }
   /// Throws: error{wrong_process} in a copy made by fork.
   void check_process(const char* what) const;
+  bool is_copy() const noexcept;
 
 private:
   struct piece : shared_piece {
@@ -55,9 +61,10 @@ private:
   const std::uint64_t made_in_;
   std::mutex mutex_;
   // Guarded by mutex_.
-  std::uint64_t at_;  // where no piece was yet
-  std::size_t idle_bytes_ = 0;
-  std::array<piece*, classes> free_{};
+  std::uint64_t at_;                                                 // where no piece was yet
+  std::atomic<std::size_t> idle_bytes_{0};                           // of pieces in free_
+  std::atomic<std::size_t> most_idle_bytes_{std::size_t{64} << 20};  // not guarded
+  std::array<piece*, classes> free_{}, bare_{};                      // with their pages, and without
   std::vector<std::unique_ptr<piece>> all_;
 };
 
@@ -72,7 +79,7 @@ public:
   shared_windows& operator=(const shared_windows&) = delete;
   ~shared_windows();
 
-  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Throws: error{out_of_resources},
+  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Reads nothing of it. Throws: error{out_of_resources},
   /// error{bad_frame}.
   std::span<const std::byte> look(std::uint64_t offset, std::size_t bytes);
   /// The last one was looked at.
