@@ -118,6 +118,7 @@ private:
 
   // -- getting (ring_get.cpp)
   bool get_fast(deliver fn, void* context);
+  static void follow(u64 last_batch) noexcept;
   void place_get_cursor(position head) noexcept;
   op_status get_pipe(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
   op_status get_queue(role as, std::size_t most, deliver fn, void* context, time_point until, std::size_t& taken);
@@ -196,7 +197,8 @@ private:
   struct {
     position head = 0, tail_seen = 0;
     const std::byte* at = nullptr;
-    u64 left = 0;  // bytes in this extent
+    u64 left = 0;   // bytes in this extent
+    u64 batch = 0;  // how many messages the last look at tail found
   } get_cursor_;
 
   bool is_ours() const noexcept { return fork_generation_ == os::fork_generation(); }
