@@ -18,12 +18,16 @@ std::uint32_t register_function(pool_core& core, const unit_function& f) { retur
 bool submit_unit(pool_core& core, pool_unit& unit, const unit_function& f, bool wait) {
   return core.submit(unit, f, wait);
 }
-void check_open(pool_core& core) { core.check_open(); }
+void check_open(pool_core& core) {
+  core.check_process();
+  core.check_open();
+}
 bool collect_until(pool_core& core, bool (*is_done)(void*), void* context, time_point until) {
   return core.collect_until(is_done, context, until);
 }
 fed feed_until(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan, bool (*is_done)(void*),
                void* context, time_point until) {
+  core.check_process();
   return core.feed_until(job, feeder, plan, is_done, context, until);
 }
 void feed_all(pool_core& core, pool_job& job, pool_feeder& feeder, const feed_plan& plan) {

@@ -300,8 +300,11 @@ TEST_CASE("pool: what a copy of the caller made by fork does with the pool is no
       counts([&] { p.resize(2); });
       counts([&] { p.join(); });
       counts([&] { static_cast<void>(p.drain(1s)); });
+      counts([&] { static_cast<void>(p.map(number_of, std::vector(2, argument(1, 1)))); });
+      counts([&] { static_cast<void>(all[0].get()); });
+      counts([&] { static_cast<void>(all[1].then([](std::int64_t n) { return n; })); });
       { const mp::pool gone(std::move(p)); }
-      return refused == 3 ? 0 : 1;
+      return refused == 6 ? 0 : 1;
     });
     CHECK(copy.wait() == 0);
     busy.cancel();

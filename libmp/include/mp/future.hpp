@@ -65,7 +65,7 @@ public:
   ///           again.
   /// Throws:   what the task threw, worker_died, error{cancelled}, error{deadline_exceeded}, error{undecodable},
   ///           error{pool_closed}, error{pool_broken}; error{closed} if not valid; error{would_deadlock} on the I/O
-  ///           thread.
+  ///           thread; error{wrong_process} in a copy of the process made by fork, if it was not there before.
   R get() {
     static_cast<void>(await(time_point::max(), "future::get"));
     return take_now();
@@ -147,6 +147,7 @@ private:
   bool await(time_point until, const char* what) const {
     auto& state = *open(what);
     if (state.is_ready()) return true;
+    state.check_process(what);
     if (until != time_point::min() && detail::on_io_thread()) detail::check_may_wait(what);
     return state.wait_until(until);
   }

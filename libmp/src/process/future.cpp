@@ -3,6 +3,7 @@
 
 #include "mp/future.hpp"
 
+#include "os/fork_guard.hpp"
 #include "os/futex.hpp"
 
 #include <unistd.h>
@@ -34,6 +35,15 @@ future_base::~future_base() {
     delete std::exchange(hook, hook->next_);
 }
 
+future_base::future_base() noexcept : word_(static_cast<std::uint32_t>(os::fork_generation()) << process_shift) {}
+
+void future_base::check_process(const char* what) const {
+  const std::uint32_t word = word_.load(std::memory_order_acquire),
+                      here = static_cast<std::uint32_t>(os::fork_generation());
+  if ((word & ready_bit) == 0 && word >> process_shift != here << process_shift >> process_shift)
+    os::check_process(word >> process_shift, what);
+}
+
 bool future_base::wait_until(time_point until) noexcept {
   for (std::uint32_t seen = word_.load(std::memory_order_acquire);; seen = word_.load(std::memory_order_acquire)) {
     if (seen & ready_bit) return true;
@@ -62,6 +72,7 @@ void future_base::publish() noexcept {
 }
 
 void future_base::on_ready(std::unique_ptr<ready_hook> hook) {
+  check_process("a future");
   ready_hook* head = hooks_.load(std::memory_order_acquire);
   do {
     if (head == closed()) {

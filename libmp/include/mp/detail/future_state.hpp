@@ -74,6 +74,8 @@ public:
   ///
   /// Waits:    until then. Not for the I/O thread.
   virtual bool wait_until(time_point until) noexcept;
+  /// Throws: error{wrong_process} in a copy of the process made by fork, if it is not ready: there nobody will answer.
+  void check_process(const char* what) const;
   /// Asks that the work be stopped. False: it is done already, or cannot be stopped.
   virtual bool cancel() { return false; }
   virtual task_id id() const noexcept { return 0; }
@@ -96,16 +98,16 @@ public:
   void publish() noexcept;
 
 protected:
-  future_base() = default;
+  future_base() noexcept;
   virtual ~future_base();
   /// Somebody wants to hear of the answer without waiting for it.
   virtual void attend() {}
 
 private:
-  static constexpr std::uint32_t ready_bit = 1, waiter_bit = 2, claimed_bit = 4;
+  static constexpr std::uint32_t ready_bit = 1, waiter_bit = 2, claimed_bit = 4, process_shift = 3;
 
   std::atomic<std::uint32_t> refs_{1};
-  std::atomic<std::uint32_t> word_{0};
+  std::atomic<std::uint32_t> word_;          // until it is ready: beside the bits the process that it was made in
   std::atomic<ready_hook*> hooks_{nullptr};  // newest first; the mark `closed` once they have run
 };
 
