@@ -163,13 +163,13 @@ TEST_CASE("copy: all bytes arrive, and none beside them, whatever the length and
     CHECK((same && alone));
   };
   for (std::size_t n = 0; n < 300; ++n)
-    for (const std::size_t out : {0, 1, 8, 63})
-      for (const std::size_t in : {0, 3, 16}) {
+    for (const std::size_t out : {0u, 1u, 8u, 63u})
+      for (const std::size_t in : {0u, 3u, 16u}) {
         check(mp::detail::copy_bytes, n, out, in);
         check(mp::detail::copy_past_caches, n, out, in);
       }
   for (const std::size_t n : {most - 201, most - 200, most - 1, most})
-    for (const std::size_t out : {0, 7, 64}) check(mp::detail::copy_bytes, n, out, 5);
+    for (const std::size_t out : {0u, 7u, 64u}) check(mp::detail::copy_bytes, n, out, 5);
   mp::detail::copy_bytes(nullptr, nullptr, 0);
 }
 
