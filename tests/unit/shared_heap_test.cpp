@@ -148,9 +148,9 @@ TEST_CASE("shared heap: readers see what was written, in windows that are kept o
   const auto fd = memory();
   shared_heap heap(fd, heap_at, heap_bytes);
   std::vector<shared_piece*> all;
-  for (int i = 0; i < 6; ++i) {
+  for (unsigned i = 0; i < 6; ++i) {
     all.push_back(heap.acquire(mib * (1 + i % 2)));
-    fill(*all.back(), i);
+    fill(*all.back(), static_cast<int>(i));
   }
   const mp_test::fd_ledger ledger;
   for (const std::size_t most : {std::size_t{0}, 3 * mib, 64 * mib}) {
