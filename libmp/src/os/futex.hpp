@@ -65,8 +65,8 @@ inline void relax() noexcept {
 /// Asks for the line at `p` to be ours alone when it is written soon. Any address; nothing depends on it.
 inline void fetch_to_write(const std::byte* p) noexcept {
 #if defined(__x86_64__) || defined(__i386__)
-  // For a processor in general the compiler would only ask for a copy to read: the store would wait all the same. Processors
-  // without this instruction take it for none.
+  // For a processor in general the compiler would only ask for a copy to read: the store would wait all the same.
+  // Processors without this instruction take it for none.
   asm volatile("prefetchw %0" ::"m"(*p));
 #else
   __builtin_prefetch(p, 1);

@@ -4,8 +4,8 @@
 /// Not for users, but for upper floors that pass large values without a channel.
 ///
 /// Model:    an allocator over a part of shared memory; only its process allocates. Readers are told offset and length.
-/// Shape:    pieces in four sizes a doubling; free ones keep their pages, up to 64 MiB together after each trim: fresh memory
-///           costs more than to copy what goes in.
+/// Shape:    pieces in four sizes a doubling; free ones keep their pages, up to 64 MiB together after each trim: fresh
+///           memory costs more than to copy what goes in.
 /// Threads:  see each class.         Processes: process-bound (the memory is shared).
 /// Death:    nothing is owned by a reader; the owner's memory goes with the last descriptor of it.
 /// Source:   doc/decisions/0009-pools.md; bench/README.md, where the time of 8 MiB goes.
@@ -79,8 +79,8 @@ public:
   shared_windows& operator=(const shared_windows&) = delete;
   ~shared_windows();
 
-  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Reads nothing of it. Throws: error{out_of_resources},
-  /// error{bad_frame}.
+  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Reads nothing of it.
+  /// Throws: error{out_of_resources}, error{bad_frame}.
   std::span<const std::byte> look(std::uint64_t offset, std::size_t bytes);
   /// The last one was looked at.
   void close() noexcept;
