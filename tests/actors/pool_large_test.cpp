@@ -225,7 +225,7 @@ TEST_CASE("pool: the memory of large arguments is given back, also while their f
     CHECK(pool_memory() > 32 * 8 * mib);
     for (auto& f : busy) f.cancel();
     for (auto& f : all) f.wait();
-    CHECK(pool_memory() < 66 * mib);
+    CHECK(eventually([] { return pool_memory() < 66 * mib; }));  // whoever collected last may be at it
     for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
 
     // Of a map, too, which has read all of its input before.
@@ -235,7 +235,7 @@ TEST_CASE("pool: the memory of large arguments is given back, also while their f
     CHECK(pool_memory() > 24 * 8 * mib);
     for (auto& f : busy) f.cancel();
     map.wait();
-    CHECK(pool_memory() < 66 * mib);
+    CHECK(eventually([] { return pool_memory() < 66 * mib; }));  // whoever collected last may be at it
     CHECK(map.get() == std::vector<std::int64_t>(24, 3));
   }
   CHECK_CLEAN(ledger);
@@ -250,8 +250,8 @@ TEST_CASE("pool: a worker brings no memory back that was given back with a cance
     std::vector<mp::future<std::int64_t>> all;
     for (std::uint64_t i = 0; i < 24; ++i) all.push_back(p.submit(number_of, argument(i, 8 * mib)));
     for (auto& f : all) f.cancel();
+    CHECK(eventually([] { return pool_memory() < 66 * mib; }));
     const std::size_t before = pool_memory();
-    CHECK(before < 66 * mib);
     busy.cancel();
     CHECK(p.apply(number_of, argument(7, 1)) == 7);  // what waited in the lane has passed
     CHECK(pool_memory() <= before);
@@ -270,7 +270,7 @@ TEST_CASE("pool: a pool that has ended keeps no memory of arguments, though futu
       for (auto& f : all) f.wait();
       kept = std::move(all.back());
     }
-    CHECK(pool_memory() < mib);
+    CHECK(eventually([] { return pool_memory() < mib; }));
     CHECK(kept->get() == 3);
   }
   CHECK_CLEAN(ledger);

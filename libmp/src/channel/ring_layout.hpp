@@ -34,10 +34,10 @@ namespace mp::ring {
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
-inline constexpr u64 page_bytes = 4096;
-inline constexpr u64 extent_bytes = 16 << 10;  // 4 of them stay in the nearest caches; a jump every 200 small messages
 /// The reader had the bytes that are written next: fetched a record or two ahead, else each store waits for its line.
 inline constexpr u64 fetch_ahead = 128;
+inline constexpr u64 page_bytes = 4096;
+inline constexpr u64 extent_bytes = 16 << 10;  // 4 of them stay in the nearest caches; a jump every 200 small messages
 inline constexpr u32 base_extents = 4;         // 64 KiB: reserved at creation, an idle queue stays below 128 KiB
 inline constexpr u32 max_extents = 65536;      // 1 GiB of small messages
 inline constexpr u32 max_participants = 512;   // processes that hold a handle at the same time
