@@ -108,6 +108,7 @@ public:
   /// Throws: error{wrong_process} in a copy of its process that was made by fork.
   void check_process() const { heap_->check_process("a pool"); }
   bool is_copy() const noexcept { return heap_->is_copy(); }
+  shared_heap& heap() noexcept { return *heap_; }
   void begin_unit(pool_job& job, pool_unit& unit);
 
 private:

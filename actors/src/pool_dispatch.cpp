@@ -24,7 +24,6 @@ std::int64_t as_ns(time_point t) noexcept { return t.time_since_epoch().count();
 void pool_core::begin_unit(pool_job& job, pool_unit& unit) {
   check_process();
   unit.job = &job;
-  job.heap = &*heap_;
   unit.bytes.clear();
   const deadline& d = deadline_of(job);
   if (job.options || !d.is_none()) {

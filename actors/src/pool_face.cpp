@@ -93,6 +93,7 @@ void abandon_pool(core_ptr core) noexcept {
   } catch (...) {
   }
 }
+shared_heap& heap_of(pool_core& core) noexcept { return core.heap(); }
 void begin_unit(pool_core& core, pool_job& job, pool_unit& unit) { core.begin_unit(job, unit); }
 
 }  // namespace mp::detail

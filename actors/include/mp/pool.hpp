@@ -244,7 +244,7 @@ private:
     detail::pool_unit& unit = state->unit;
     detail::begin_unit(*core_, *state, unit);
     const auto values = maker::template convert<A&&...>(std::forward<A>(args)...);
-    detail::append_to(unit, [&](detail::encoder& e) {
+    detail::append_to(*core_, unit, [&](detail::encoder& e) {
       maker::write_state(e, callable);
       maker::write_item(e, values);
     });

@@ -108,6 +108,8 @@ std::vector<dead_letter> letters_of(pool_core&);
 /// terminate and join, bounded; on the I/O thread without waiting.
 void abandon_pool(core_ptr core) noexcept;
 
+/// Where large arguments lie.
+shared_heap& heap_of(pool_core&) noexcept;
 /// A unit's bytes begin with what few tasks have: deadline, key.
 void begin_unit(pool_core&, pool_job& job, pool_unit& unit);
 

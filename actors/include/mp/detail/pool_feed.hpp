@@ -83,13 +83,13 @@ private:
 
 /// Writes into a unit, behind what is there; true: descriptors came along.
 template <class Write>
-bool append_to(pool_unit& u, Write write) {
+bool append_to(pool_core& core, pool_unit& u, Write write) {
   const std::size_t before = u.bytes.size();
   encoder e(u.bytes.room().subspan(before));
   write(e);
   auto fds = std::move(e.attachments());
   if (e.overflowed()) {
-    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)), u.job->heap);
+    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)), &heap_of(core));
     encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
     write(second);
     fds = std::move(second.attachments());
@@ -159,7 +159,8 @@ public:
     try {
       u = state_.fresh_unit();
       begin_unit(*state_.core(), state_, *u);
-      if (append_to(*u, [&](encoder& e) { maker::write_state(e, f_); })) u->extras->state_fds = u->extras->fds.size();
+      if (append_to(*state_.core(), *u, [&](encoder& e) { maker::write_state(e, f_); }))
+        u->extras->state_fds = u->extras->fds.size();
       u->prefix = static_cast<std::uint32_t>(u->bytes.size());
       // Descriptors of several items could not be told apart: who has some is the last of its unit.
       for (; u->count != most && !(at_ == end_); ++at_) {
@@ -218,7 +219,7 @@ private:
   template <class... A>
   bool add(pool_unit& u, A&&... a) {
     const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
-    const bool attached = append_to(u, [&](encoder& e) { maker::write_item(e, values); });
+    const bool attached = append_to(*state_.core(), u, [&](encoder& e) { maker::write_item(e, values); });
     if (u.count == 0) {
       first_end_ = static_cast<std::uint32_t>(u.bytes.size());
     } else {

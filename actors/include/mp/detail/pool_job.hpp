@@ -183,7 +183,6 @@ public:
 
   // Set before the first unit is submitted.
   std::unique_ptr<const task_options> options{};  // null: the pool's defaults, no key
-  shared_heap* heap = nullptr;                    // for large arguments
 
   // Locked.
   std::uint64_t unresolved = 0;  // items submitted and without answer
