@@ -244,6 +244,7 @@ private:
   void begin_kill(pool_lane& lane, std::uint32_t number, std::uint32_t item, death why, time_point now) noexcept;
   void end_unit(pool_lane& lane, std::uint32_t number, const std::exception_ptr& problem, time_point now) noexcept;
   void carry_out(pool_lane& lane, time_point now) noexcept;
+  void stop_next(pool_lane& lane, time_point now) noexcept;
   void look_at_memory(pool_lane& lane, time_point now) noexcept;
   void report_progress() noexcept;
   void report_progress(pool_lane& lane) noexcept;

@@ -68,7 +68,10 @@ void pool_core::tick() noexcept {
   }
   if (queued_ != 0) feed_lanes();
   for (seat& s : seats_)
-    if (s.lane) carry_out(*s.lane, now);
+    if (s.lane) {
+      carry_out(*s.lane, now);
+      stop_next(*s.lane, now);
+    }
   start_missing();
   report_progress();
   if (collectors_ == 0 && (queued_ != 0 || hooks_wait_)) watch_lanes();
@@ -215,6 +218,14 @@ void pool_core::end_unit(pool_lane& lane, std::uint32_t number, const std::excep
     }
   }
   if (u) begin_kill(lane, number, 0, death::cancelled, now);
+}
+
+// Locked. A lane stops one unit at a time: others of it that are not wanted, and were begun meanwhile, come after it.
+void pool_core::stop_next(pool_lane& lane, time_point now) noexcept {
+  if (lane.state == pool_lane::life::ended) return;
+  for (std::uint32_t n = lane.got; n != lane.put && !lane.kill; ++n)
+    if (const pool_unit* const u = lane.at(n); u && u->job->stop_asked && lane.begun(n, u->count) != 0)
+      begin_kill(lane, n, 0, death::cancelled, now);
 }
 
 // Locked.

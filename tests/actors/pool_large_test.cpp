@@ -1,6 +1,7 @@
 // Large arguments, which a worker reads where the caller has written them: they arrive as they are whatever becomes of
 // other tasks and other workers, their memory is used again only when nobody can read it any more, and is given back.
 
+#include "pool_large.hpp"
 #include "mp/error.hpp"
 #include "mp/this_process.hpp"
 #include "pool_tasks.hpp"
@@ -27,20 +28,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kib = 1024, mib = 1024 * kib;
-
-/// Every word says whose it is: bytes of two arguments are never taken for one.
-std::vector<std::uint64_t> argument(std::uint64_t number, std::size_t bytes) {
-  std::vector<std::uint64_t> v(bytes / 8 + 1);
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = number << 32 | i;
-  return v;
-}
-/// Its number; -1 if it is not whole.
-std::int64_t number_of(const std::vector<std::uint64_t>& v) {
-  for (std::size_t i = 0; i < v.size(); ++i)
-    if ((v[i] & 0xffffffff) != i || v[i] >> 32 != v[0] >> 32) return -1;
-  return static_cast<std::int64_t>(v.empty() ? 0 : v[0] >> 32);
-}
 std::int64_t number_of_first(int, const std::vector<std::uint64_t>& v, const std::string& tail) {
   return tail == "tail" ? number_of(v) : -2;
 }
