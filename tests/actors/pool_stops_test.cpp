@@ -1,13 +1,26 @@
 // Tasks that are stopped: by their deadline, by whoever waits for them.
 
+#include "mp/queue.hpp"
 #include "pool_tasks.hpp"
 
 #include <set>
 #include <stop_token>
 #include <thread>
+#include <utility>
 
 using namespace mp_test;
 using namespace std::chrono_literals;
+
+namespace {
+
+/// Says its number, and stays until it is stopped, unless it is negative.
+int until_stopped_or_not(std::stop_token stop, mp::queue<int> begun, int number) {
+  if (number < 0) return number;
+  begun.put(number);
+  return until_stopped(std::move(stop), number);
+}
+
+}  // namespace
 
 TEST_CASE("pool: a deadline stops a spinning task, and its neighbours do not notice", "[pool][death]") {
   const fd_ledger ledger;
@@ -88,6 +101,31 @@ TEST_CASE("pool: cancelling: queued ends at once, a listener in its own way, the
     CHECK_ERRC(p.map(hang, numbers(10), {.stop = stop.get_token()}), cancelled);
     hanging.join();
     CHECK(p.apply(cube, 3) == 27);
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: cancelling: tasks that one worker runs in turn are all stopped", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(1);
+    mp::queue<int> begun;
+    for (int round = 0; round < 20; ++round) {
+      // Quick before: so the second waits in the worker, not here.
+      for (int i = 0; i < 8; ++i) CHECK(p.apply(until_stopped_or_not, begun, -1) == -1);
+      const mp::task_options patient{.grace = patience};
+      auto first = p.submit(patient, until_stopped_or_not, begun, 1);
+      auto second = p.submit(patient, until_stopped_or_not, begun, 2);
+      REQUIRE(begun.get_for(patience) == 1);
+      first.cancel();
+      REQUIRE(begun.get_for(patience) == 2);
+      second.cancel();  // the answer of the first may not have been looked at yet
+      const auto answer = second.get_for(patience);
+      CHECK(answer == 2);
+      if (!answer) break;
+      CHECK(first.get() == 1);
+    }
+    CHECK(p.stats().worker_deaths == 0);
   }
   CHECK_CLEAN(ledger);
 }

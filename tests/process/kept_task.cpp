@@ -135,14 +135,18 @@ TEST_CASE("task: a process killed in the middle of its queue leaves no lock behi
 }
 
 TEST_CASE("pool: workers whose initializer is given a queue hold it each for itself", "[pool][faults]") {
-  mp::queue<int> q;
-  mp::pool workers({.workers = 2, .initializer = mp::task{keep, q}});
-  auto first = workers.submit(hold_one, 0), second = workers.submit(hold_one, 0);
-  q.put(1);
-  q.put(2);
-  CHECK(first.get() + second.get() == 3);
-  // Both have one in hand, and both live.
-  CHECK(q.take_lost().empty());
+  const fd_ledger ledger = holdings_now();
+  {
+    mp::queue<int> q;
+    mp::pool workers({.workers = 2, .initializer = mp::task{keep, q}});
+    auto first = workers.submit(hold_one, 0), second = workers.submit(hold_one, 0);
+    q.put(1);
+    q.put(2);
+    CHECK(first.get() + second.get() == 3);
+    // Both have one in hand, and both live.
+    CHECK(q.take_lost().empty());
+  }
+  CHECK_CLEAN(ledger);  // also for the next test: the I/O thread lets the pool's descriptors go a little later
 }
 
 TEST_CASE("pipe: an end that a task gives to a second process is refused there, and the first keeps it",
