@@ -19,8 +19,9 @@
 ///
 /// Invariants: (1) items below `done` have their results in the pipe, or in the draft behind what is in the pipe; (2) if
 /// more items are done than came through the pipe, the draft holds the difference, and begins with item `draft_first` of
-/// unit `draft_unit`; (3) an item is claimed before a byte of it, or of its callable's state, is read; (4) a unit's memory is used again when
-/// all its items have an answer, and none has one while a living worker has claimed it and may still read.
+/// unit `draft_unit`; (3) an item is claimed before a byte of it, or of its callable's state, is read; (4) a
+/// unit's memory is used again when all its items have an answer, and none has one while a living worker has claimed it
+/// and may still read.
 ///
 /// Source:   doc/decisions/0009-pools.md, doc/decisions/0013-items-are-claimed.md.
 

@@ -44,7 +44,8 @@ std::optional<progress_report> progress_of(pool_core& core, pool_job& job) {
     pool_job& job;
     std::optional<progress_report> report;
   } c{core, job, std::nullopt};
-  core.with_lock(
+  with_pool_lock(
+      core,
       [](void* p) {
         auto& in = *static_cast<decltype(c)*>(p);
         in.report = in.core.progress(in.job);
@@ -60,7 +61,10 @@ void check_task_options(const task_options& o) {
     refuse("retry.attempts above 1 lets a task run again although it had begun: say .idempotent = true if it may");
   if (o.retry.attempts > 60000) refuse("retry.attempts is above 60000");
 }
-void with_pool_lock(pool_core& core, void (*f)(void*), void* context) { core.with_lock(f, context); }
+// The copy's lock may be held for ever, by a thread that it has not; and nothing waits there to be found.
+void with_pool_lock(pool_core& core, void (*f)(void*), void* context) {
+  if (!core.is_copy()) core.with_lock(f, context);
+}
 std::ptrdiff_t worker_count(pool_core& core) noexcept { return core.workers(); }
 void submit_to_each(pool_core& core, const std::vector<pool_unit*>& units) { core.submit_to_each(units); }
 // A copy of the caller made by fork must not end what is the original's: the lanes lie in memory that both see.
@@ -82,8 +86,14 @@ void resize_pool(pool_core& core, std::ptrdiff_t workers) {
   core.check_process();
   core.resize(workers);
 }
-pool_stats stats_of(pool_core& core) { return core.stats(); }
-std::vector<dead_letter> letters_of(pool_core& core) { return core.letters(); }
+pool_stats stats_of(pool_core& core) {
+  core.check_process();
+  return core.stats();
+}
+std::vector<dead_letter> letters_of(pool_core& core) {
+  core.check_process();
+  return core.letters();
+}
 void abandon_pool(core_ptr core) noexcept {
   if (core->is_copy()) return;
   try {

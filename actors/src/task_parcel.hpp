@@ -2,8 +2,8 @@
 /// @file
 /// A unit in a lane's task pipe: packed by the pool, opened by the worker.
 ///
-/// Shape:    see pool_record.hpp. What is small goes through the pipe; what is large is written where it stays in the pipe's
-///           memory, or lies in the pool's heap, where the worker reads it.
+/// Shape:    see pool_record.hpp. What is small goes through the pipe; what is large is written where it stays in the
+///           pipe's memory, or lies in the pool's heap, where the worker reads it.
 /// Threads:  thread-bound.           Processes: both sides.
 /// Source:   doc/decisions/0009-pools.md.
 
@@ -22,7 +22,7 @@ namespace mp::detail {
 /// A unit's record and its bytes, which must outlive it.
 class task_parcel {
 public:
-  explicit task_parcel(const task_record& record, const unit_bytes& bytes) noexcept;
+  task_parcel(const task_record& record, const unit_bytes& bytes) noexcept;
   task_parcel(const task_parcel&) = delete;
   task_parcel& operator=(const task_parcel&) = delete;
   ~task_parcel() = default;

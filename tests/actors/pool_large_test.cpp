@@ -272,6 +272,7 @@ TEST_CASE("pool: what a copy of the caller made by fork does with the pool is no
     auto busy = p.submit(wait_and_number, argument(1, 1));
     std::vector<mp::future<std::int64_t>> all;
     for (std::uint64_t i = 0; i < 3; ++i) all.push_back(p.submit(number_of, argument(i, i % 2 == 0 ? 1 : mib)));
+    auto stream = p.imap(number_of, std::vector(3, argument(4, 1)));
     forked_child copy([&] {
       all.back().cancel();
       p.terminate();
@@ -286,15 +287,20 @@ TEST_CASE("pool: what a copy of the caller made by fork does with the pool is no
       };
       counts([&] { p.resize(2); });
       counts([&] { p.join(); });
+      counts([&] { static_cast<void>(p.stats()); });
+      counts([&] { static_cast<void>(p.dead_letters()); });
+      counts([&] { static_cast<void>(*stream.begin()); });
+      { const auto left = std::move(stream); }
       counts([&] { static_cast<void>(p.drain(1s)); });
       counts([&] { static_cast<void>(p.map(number_of, std::vector(2, argument(1, 1)))); });
       counts([&] { static_cast<void>(all[0].get()); });
       counts([&] { static_cast<void>(all[1].then([](std::int64_t n) { return n; })); });
       { const mp::pool gone(std::move(p)); }
-      return refused == 6 ? 0 : 1;
+      return refused == 9 ? 0 : 1;
     });
     CHECK(copy.wait() == 0);
     busy.cancel();
+    for (const std::int64_t number : stream) CHECK(number == 4);
     for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].get() == static_cast<std::int64_t>(i));
   }
   CHECK_CLEAN(ledger);

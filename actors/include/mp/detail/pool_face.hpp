@@ -91,7 +91,7 @@ void attend_pool(pool_core&) noexcept;
 std::optional<progress_report> progress_of(pool_core&, pool_job& job);
 /// The names of the options that `o` gets wrong. Throws: error{invalid_argument}.
 void check_task_options(const task_options& o);
-/// Runs f with the pool's lock held.
+/// Runs f with the pool's lock held; not at all in a copy of the process made by fork.
 void with_pool_lock(pool_core&, void (*f)(void*), void* context);
 
 std::ptrdiff_t worker_count(pool_core&) noexcept;
