@@ -11,10 +11,10 @@ meson meson
 ninja-build ninja
 pkg-config pkg-config
 libboost1.81-dev boost/pfr.hpp
-libcereal-dev cereal/cereal.hpp
 libcaf-dev caf/actor_system.hpp'
 needs_tests='
 catch2 catch2/catch.hpp|catch2/catch_all.hpp
+libcereal-dev cereal/cereal.hpp
 python3 python3
 clang-19 clang++-19
 libclang-rt-19-dev libclang_rt.fuzzer.a

@@ -106,6 +106,18 @@ TEST_CASE("start: a child begins in our directory as it is at start", "[process]
         (other.path() / "below").string());
 }
 
+TEST_CASE("options: a path is taken from every kind of text and given back", "[process]") {
+  const std::filesystem::path path = "/tmp/a b";
+  const mp::process_options options{.working_directory = path / "c"};
+  CHECK(options.working_directory == mp::file_path("/tmp/a b/c"));
+  CHECK(options.working_directory.string() == "/tmp/a b/c");
+  const std::filesystem::path back = options.working_directory;
+  CHECK(back == path / "c");
+  CHECK(mp::file_path(std::string("x")) == mp::file_path(std::string_view("x")));
+  CHECK(mp::process_options{}.working_directory.empty());
+  CHECK(mp::stdio::file(path, true).path() == path);
+}
+
 TEST_CASE("start: a directory that is not there is start_failed, and no child is left", "[process]") {
   const auto method = any_method();
   const fd_ledger ledger;

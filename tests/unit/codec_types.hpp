@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <cereal/cereal.hpp>
 #include <chrono>
 #include <complex>
 #include <cstdint>

@@ -8,15 +8,54 @@
 #include "mp/duration.hpp"
 #include "mp/init.hpp"
 
+#include <concepts>
 #include <cstddef>
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace mp {
+
+/// A path, kept as its text: takes a std::filesystem::path or a string, gives either back. So that this header need not
+/// include <filesystem>, which costs every user's compiler a third of a second.
+///
+/// Threads:  a value.   Processes: process-bound.
+class file_path {
+public:
+  file_path() noexcept = default;
+  file_path(std::string text) noexcept : text_(std::move(text)) {}
+  file_path(std::string_view text) : text_(text) {}
+  file_path(const char* text) : text_(text) {}
+  template <class Path>
+  requires requires(const Path& p) {
+    { p.native() } -> std::convertible_to<const std::string&>;
+  }
+  file_path(const Path& path) : text_(path.native()) {}
+
+  template <class Path>
+  requires requires {
+    typename Path::string_type;
+    Path::preferred_separator;
+  }
+  operator Path() const { return Path(text_); }
+  bool empty() const noexcept { return text_.empty(); }
+  const std::string& native() const noexcept { return text_; }
+  const char* c_str() const noexcept { return text_.c_str(); }
+  std::string string() const { return text_; }
+  friend bool operator==(const file_path&, const file_path&) = default;
+  template <class Path>
+  requires requires {
+    typename Path::string_type;
+    Path::preferred_separator;
+  }
+  friend bool operator==(const file_path& a, const Path& b) { return a.text_ == b.native(); }
+
+private:
+  std::string text_;
+};
 
 /// Where a standard stream of a child goes.
 ///
@@ -33,7 +72,7 @@ public:
   /// Passed on to our own stream as it comes; the last 4 KiB are kept for process::failure(). Not for `in`.
   static stdio capture() { return stdio(kind::capture); }
   /// A file, opened at start(): truncated unless `append`.
-  static stdio file(std::filesystem::path path, bool append = false) {
+  static stdio file(file_path path, bool append = false) {
     stdio s(kind::file);
     s.path_ = std::move(path);
     s.append_ = append;
@@ -48,7 +87,7 @@ public:
 
   enum class kind : unsigned char { inherit, null, pipe, capture, file, fd };
   kind what() const noexcept { return kind_; }
-  const std::filesystem::path& path() const noexcept { return path_; }
+  const file_path& path() const noexcept { return path_; }
   bool append() const noexcept { return append_; }
   int number() const noexcept { return fd_; }
 
@@ -58,7 +97,7 @@ private:
   kind kind_ = kind::inherit;
   bool append_ = false;
   int fd_ = -1;
-  std::filesystem::path path_;
+  file_path path_;
 };
 
 /// Limits of the child, as of setrlimit; unset: inherited.
@@ -74,7 +113,7 @@ struct process_options {
   bool daemon = false;                             ///< not awaited when we exit; its children are, too
   std::optional<mp::start_method> start_method{};  ///< default: get_start_method()
   std::map<std::string, std::optional<std::string>> environment{};  ///< changes to ours at start(); nullopt removes
-  std::filesystem::path working_directory{};                        ///< default: ours at start()
+  file_path working_directory{};                                    ///< default: ours at start()
   mp::stdio in = stdio::null(), out{}, err{};
   int nice = 0;                     ///< added to ours
   std::vector<int> cpu_affinity{};  ///< processors it may use; default: ours

@@ -64,6 +64,9 @@ void write_call(encoder& e, const bound_call& call) {
 
 }  // namespace
 
+void write_location(encoder& e, std::uintptr_t code) { write_value(e, locate(code)); }
+std::uintptr_t read_location(decoder& d) { return resolve(read_value<call_target>(d)); }
+
 bound_call make_call(encoded&& arguments, const call_target& target, bool wants_stop_token, std::uintptr_t code,
                      std::string_view type) {
   bound_call call;

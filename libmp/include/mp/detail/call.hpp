@@ -71,6 +71,10 @@ call_target locate(std::uintptr_t code);
 /// Throws: error{version_mismatch} if the module is another build here, or not there; error{undecodable} if the offset
 /// lies in no code.
 std::uintptr_t resolve(const call_target&);
+/// The place of `code` as part of a message. Throws: as locate.
+void write_location(encoder&, std::uintptr_t code);
+/// Where that is here. Throws: as resolve; error{undecodable}.
+std::uintptr_t read_location(decoder&);
 /// What a function pointer is called in messages: its symbol, or else its type.
 std::string name_function(std::uintptr_t code, std::string_view type);
 
@@ -104,7 +108,7 @@ struct member_words {
 template <class F>
 void write_callable(encoder& e, const F& f) {
   if constexpr (std::is_pointer_v<F>) {
-    write_value(e, locate(reinterpret_cast<std::uintptr_t>(f)));
+    write_location(e, reinterpret_cast<std::uintptr_t>(f));
   } else if constexpr (std::is_member_function_pointer_v<F>) {
     const auto words = std::bit_cast<member_words>(f);
     write_value(e, words.is_virtual());
@@ -112,7 +116,7 @@ void write_callable(encoder& e, const F& f) {
     if (words.is_virtual())
       write_value(e, words.function);
     else
-      write_value(e, locate(words.function));
+      write_location(e, words.function);
   } else if constexpr (!std::is_empty_v<F>) {
     write_value(e, f);
   }
@@ -121,12 +125,12 @@ void write_callable(encoder& e, const F& f) {
 template <class F>
 F read_callable(decoder& d) {
   if constexpr (std::is_pointer_v<F>) {
-    return reinterpret_cast<F>(resolve(read_value<call_target>(d)));
+    return reinterpret_cast<F>(read_location(d));
   } else if constexpr (std::is_member_function_pointer_v<F>) {
     member_words words;
     const bool is_virtual = read_value<bool>(d);
     words.adjustment = read_value<std::ptrdiff_t>(d);
-    words.function = is_virtual ? read_value<std::uintptr_t>(d) : resolve(read_value<call_target>(d));
+    words.function = is_virtual ? read_value<std::uintptr_t>(d) : read_location(d);
     if (is_virtual != words.is_virtual()) decoder::throw_invalid("a member function that is none");
     return std::bit_cast<F>(words);
   } else if constexpr (std::is_empty_v<F>) {

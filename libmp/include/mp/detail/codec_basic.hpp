@@ -93,9 +93,10 @@ MP_REFUSE(array_inside,
           "an aggregate with a C array is not walked; make the array a std::array, or specialise mp::codec<T>");
 MP_REFUSE(derived_aggregate,
           "an aggregate with base classes is not walked; make the base a member, or specialise mp::codec<T>");
-MP_REFUSE(unknown,
-          "the codec does not know this type; make it an aggregate of known types, give it cereal's serialize, or "
-          "specialise mp::codec<T>");
+MP_REFUSE(
+    unknown,
+    "the codec does not know this type; make it an aggregate of known types, give it cereal's serialize (a private "
+    "one needs <cereal/access.hpp>), or specialise mp::codec<T>");
 #undef MP_REFUSE
 template <class T>
 struct io<T, kind::reference> {
@@ -273,7 +274,7 @@ struct io<T, kind::cereal> {
   static void write(encoder& e, const T& value) {
     const std::size_t before = e.size();
     e.enter();
-    cereal_writer::of(e).call_functions_of(value);
+    write_by_functions(cereal_writer::of(e), value);
     e.leave();
     if (e.size() == before) e.number<std::uint8_t>(0);
   }
@@ -285,7 +286,7 @@ struct io<T, kind::cereal> {
   static void read_into(decoder& d, T& value) {
     const std::size_t before = d.left();
     d.enter();
-    cereal_reader::of(d).call_functions_of(value);
+    read_by_functions(cereal_reader::of(d), value);
     d.leave();
     if (d.left() == before && d.number<std::uint8_t>() != 0)
       decoder::throw_invalid("something where nothing should be");

@@ -3,20 +3,58 @@
 /// Types with cereal's `serialize`, `save`/`load` or `save_minimal`/`load_minimal` travel as those functions say.
 ///
 /// Model:    cereal's archives. Different: what the functions hand over (containers, strings, smart pointers ..) is
-/// read
-///           by our own codec, under its checks, whether or not cereal's headers for those types are included.
+///           read by our own codec, under its checks, whether or not cereal's headers for those types are included.
+/// Shape:    cereal's words are declared here and defined by cereal's own headers, where a type uses them. So a program
+///           without them does not compile cereal, which took half a second. What cereal itself would do with a type is
+///           decided by its rules in cereal_forms.hpp.
 /// Threads:  thread-compatible.      Processes: process-bound.
 /// Source:   doc/decisions/0002-wire-format.md.
 
 #include "mp/detail/decoder.hpp"
 #include "mp/detail/encoder.hpp"
+#include "mp/detail/std_parts.hpp"
 
-#include <cereal/cereal.hpp>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
+
+namespace cereal {
+
+class access;
+template <class T>
+class NameValuePair;
+template <class T>
+class SizeTag;
+template <class T>
+struct BinaryData;
+template <class T>
+class DeferredData;
+template <class Base>
+struct base_class;
+template <class Base>
+struct virtual_base_class;
+enum class specialization;
+template <class Archive, class T, specialization S>
+struct specialize;
+
+namespace detail {
+namespace {
+struct version_binding_tag;  // cereal's, and as there one of each translation unit
+}
+template <class T, class Tag>
+struct Version;
+}  // namespace detail
+namespace traits::detail {
+template <class Archive>
+struct get_output_from_input;
+template <class Archive>
+struct get_input_from_output;
+}  // namespace traits::detail
+
+}  // namespace cereal
 
 namespace mp::detail {
 
@@ -27,42 +65,98 @@ T read_value(decoder&);
 template <class T>
 void read_into(decoder&, T&);
 
+template <class T>
+inline constexpr char type_tag = 0;  // its address tells types apart within one process
+
+/// X, which need not be complete before T is used.
+template <class T, class X>
+struct later {
+  using type = X;
+};
+
+/// What CEREAL_CLASS_VERSION says of T; 0 where it says nothing.
+template <class T>
+std::uint32_t class_version() {
+  using version = cereal::detail::Version<T, cereal::detail::version_binding_tag>;
+  if constexpr (requires { version::version; })
+    return version::version;
+  else
+    return 0;
+}
+
+/// What both directions keep during one message. Its argument makes names of cereal's namespace visible to the calls of
+/// a user's functions, as they are where cereal's own archives are used.
+///
+/// Threads:  thread-compatible.   Processes: process-bound.
+template <class Cereal>
+class cereal_state : public adapter_state {
+public:
+  /// Reads or writes what cereal::defer put off.
+  void serializeDeferments() {
+    for (std::size_t i = 0; i < deferred_.size(); ++i) deferred_[i]();
+  }
+
+protected:
+  struct seen {
+    const void* object;
+    const void* type;
+    std::uint32_t version;
+  };
+  /// What was said of it in this message before; null: nothing.
+  const seen* find(const void* object, const void* type) const noexcept {
+    for (const seen& s : seen_)
+      if (s.object == object && s.type == type) return &s;
+    return nullptr;
+  }
+  std::uint32_t say(const void* object, const void* type, std::uint32_t version) {
+    seen_.push_back({object, type, version});
+    return version;
+  }
+  void defer(std::function<void()> action) { deferred_.push_back(std::move(action)); }
+
+private:
+  std::vector<seen> seen_;
+  std::vector<std::function<void()>> deferred_;
+};
+
 /// What `ar` is in a user's serialize or save function.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
-class cereal_writer : public cereal::OutputArchive<cereal_writer>, public adapter_state {
-  using base = cereal::OutputArchive<cereal_writer>;
-
+template <class Cereal>
+class basic_cereal_writer : public cereal_state<Cereal> {
 public:
-  explicit cereal_writer(encoder& out) : base(this), out_(&out) {}
+  using is_loading = std::false_type;
+  using is_saving = std::true_type;
 
-  static cereal_writer& of(encoder& e) {
-    if (!e.adapter()) e.adapter() = std::make_unique<cereal_writer>(e);
-    auto& w = static_cast<cereal_writer&>(*e.adapter());
+  static basic_cereal_writer& of(encoder& e) {
+    if (!e.adapter()) e.adapter() = std::make_unique<basic_cereal_writer>();
+    auto& w = static_cast<basic_cereal_writer&>(*e.adapter());
     w.out_ = &e;
     return w;
   }
 
   /// Throws: what the encoder throws; what the user's functions throw.
   template <class... T>
-  cereal_writer& operator()(T&&... values) {
+  basic_cereal_writer& operator()(T&&... values) {
     (write(values), ...);
     return *this;
   }
   template <class T>
-  cereal_writer& operator&(T&& value) {
+  basic_cereal_writer& operator&(T&& value) {
     return (*this)(value);
   }
   template <class T>
-  cereal_writer& operator<<(T&& value) {
+  basic_cereal_writer& operator<<(T&& value) {
     return (*this)(value);
-  }
-  /// Calls the cereal functions of `value` itself.
-  template <class T>
-  void call_functions_of(const T& value) {
-    base::operator()(value);
   }
   void save_bytes(const void* bytes, std::size_t n) { out_->raw(bytes, n); }
+  /// The version of T, written where it is asked for first.
+  template <class T>
+  std::uint32_t version_of() {
+    if (const auto* said = this->find(nullptr, &type_tag<T>)) return said->version;
+    out_->number(class_version<T>());
+    return this->say(nullptr, &type_tag<T>, class_version<T>());
+  }
 
 private:
   template <class T>
@@ -91,50 +185,53 @@ private:
   }
   template <class B>
   void write(const cereal::virtual_base_class<B>& b) {
-    base::operator()(b);
+    if (this->find(b.base_ptr, &type_tag<B>)) return;
+    this->say(b.base_ptr, &type_tag<B>, 0);
+    write(*b.base_ptr);
   }
   template <class T>
   void write(const cereal::DeferredData<T>& d) {
-    base::operator()(d);
+    this->defer([this, d] { write(d.value); });
   }
 
-  encoder* out_;
+  encoder* out_ = nullptr;
 };
 
 /// What `ar` is in a user's serialize or load function.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
-class cereal_reader : public cereal::InputArchive<cereal_reader>, public adapter_state {
-  using base = cereal::InputArchive<cereal_reader>;
-
+template <class Cereal>
+class basic_cereal_reader : public cereal_state<Cereal> {
 public:
-  explicit cereal_reader(decoder& in) : base(this), in_(&in) {}
+  using is_loading = std::true_type;
+  using is_saving = std::false_type;
 
-  static cereal_reader& of(decoder& d) {
-    if (!d.adapter()) d.adapter() = std::make_unique<cereal_reader>(d);
-    auto& r = static_cast<cereal_reader&>(*d.adapter());
+  static basic_cereal_reader& of(decoder& d) {
+    if (!d.adapter()) d.adapter() = std::make_unique<basic_cereal_reader>();
+    auto& r = static_cast<basic_cereal_reader&>(*d.adapter());
     r.in_ = &d;
     return r;
   }
 
   /// Throws: what the decoder throws; what the user's functions throw.
   template <class... T>
-  cereal_reader& operator()(T&&... values) {
+  basic_cereal_reader& operator()(T&&... values) {
     (read(values), ...);
     return *this;
   }
   template <class T>
-  cereal_reader& operator&(T&& value) {
+  basic_cereal_reader& operator&(T&& value) {
     return (*this)(value);
   }
   template <class T>
-  cereal_reader& operator>>(T&& value) {
+  basic_cereal_reader& operator>>(T&& value) {
     return (*this)(value);
   }
-  /// Calls the cereal functions of `value` itself.
+  /// The version of T that its writer had.
   template <class T>
-  void call_functions_of(T& value) {
-    base::operator()(value);
+  std::uint32_t version_of() {
+    if (const auto* said = this->find(nullptr, &type_tag<T>)) return said->version;
+    return this->say(nullptr, &type_tag<T>, in_->template number<std::uint32_t>());
   }
 
 private:
@@ -164,49 +261,52 @@ private:
   }
   template <class B>
   void read(cereal::virtual_base_class<B>& b) {
-    base::operator()(b);
+    if (this->find(b.base_ptr, &type_tag<B>)) return;
+    this->say(b.base_ptr, &type_tag<B>, 0);
+    read(*b.base_ptr);
   }
   template <class T>
   void read(cereal::DeferredData<T>& d) {
-    base::operator()(d);
+    this->defer([this, d]() mutable { read(d.value); });
   }
 
-  decoder* in_;
+  decoder* in_ = nullptr;
 };
 
-// cereal itself writes class versions, and what save_minimal gives, through these.
+using cereal_writer = basic_cereal_writer<cereal::access>;
+using cereal_reader = basic_cereal_reader<cereal::access>;
+
+// cereal's own traits ask whether an archive takes these; functions that users wrote ask them.
 template <class T>
 requires std::is_arithmetic_v<T>
-void CEREAL_SAVE_FUNCTION_NAME(cereal_writer& ar, const T& value) { ar.save_bytes(&value, sizeof value); }
+void save(cereal_writer& ar, const T& value) { ar.save_bytes(&value, sizeof value); }
 template <class T>
 requires std::is_arithmetic_v<T>
-void CEREAL_LOAD_FUNCTION_NAME(cereal_reader& ar, T& value) { ar(value); }
+void load(cereal_reader& ar, T& value) { ar(value); }
 template <class T>
-void CEREAL_SAVE_FUNCTION_NAME(cereal_writer& ar, const cereal::BinaryData<T>& data) {
+void save(cereal_writer& ar, const cereal::BinaryData<T>& data) {
   ar(data);
 }
 template <class T>
-void CEREAL_LOAD_FUNCTION_NAME(cereal_reader& ar, cereal::BinaryData<T>& data) {
+void load(cereal_reader& ar, cereal::BinaryData<T>& data) {
   ar(data);
 }
 template <class T>
-void CEREAL_SERIALIZE_FUNCTION_NAME(cereal_writer& ar, cereal::NameValuePair<T>& pair) {
+void serialize(cereal_writer& ar, cereal::NameValuePair<T>& pair) {
   ar(pair.value);
 }
 template <class T>
-void CEREAL_SERIALIZE_FUNCTION_NAME(cereal_reader& ar, cereal::NameValuePair<T>& pair) {
+void serialize(cereal_reader& ar, cereal::NameValuePair<T>& pair) {
   ar(pair.value);
 }
 
 }  // namespace mp::detail
 
-CEREAL_SETUP_ARCHIVE_TRAITS(mp::detail::cereal_reader, mp::detail::cereal_writer)
-
-namespace mp::detail {
-
-/// cereal can write and read T through functions that its author wrote.
-template <class T>
-concept has_cereal_functions = cereal::traits::is_output_serializable<T, cereal_writer>::value &&
-    cereal::traits::is_input_serializable<T, cereal_reader>::value;
-
-}  // namespace mp::detail
+template <>
+struct cereal::traits::detail::get_output_from_input<mp::detail::cereal_reader> {
+  using type = mp::detail::cereal_writer;
+};
+template <>
+struct cereal::traits::detail::get_input_from_output<mp::detail::cereal_writer> {
+  using type = mp::detail::cereal_reader;
+};

@@ -8,7 +8,7 @@
 /// Threads:  types only.             Processes: types only.
 /// Source:   doc/decisions/0002-wire-format.md.
 
-#include "mp/detail/codec_cereal.hpp"
+#include "mp/detail/cereal_forms.hpp"
 #include "mp/detail/std_parts.hpp"
 #include "mp/detail/type_name.hpp"
 #include "mp/unique_fd.hpp"

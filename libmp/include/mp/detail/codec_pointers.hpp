@@ -16,9 +16,6 @@
 namespace mp::detail {
 
 template <class T>
-inline constexpr char type_tag = 0;  // its address tells types apart within one process
-
-template <class T>
 constexpr void check_pointee() {
   static_assert(!std::is_abstract_v<T>,
                 "mp: only the static type of a pointer travels, and this one is abstract; send a std::variant of the "
