@@ -35,11 +35,11 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
       if (closed_ || broken_ || job.stop_asked) dry = true;
       if (dry && job.unresolved == 0) return fed::all;
       const auto seats = static_cast<std::uint64_t>(workers());
-      chunk = next_chunk(plan.chunk, known_ns(plan, job), feeder.left(), seats);
+      chunk = plan.alone ? 1 : next_chunk(plan.chunk, known_ns(plan, job), feeder.left(), seats);
       std::uint64_t may = UINT64_MAX;
       if (plan.window != 0) {
         may = plan.window - std::min(plan.window, job.ahead());
-        const std::uint64_t least = std::max<std::uint64_t>(plan.chunk, 1);
+        const std::uint64_t least = plan.alone ? 1 : std::max<std::uint64_t>(plan.chunk, 1);
         chunk = static_cast<std::uint32_t>(std::max(least, std::min<std::uint64_t>(chunk, plan.window / (2 * seats))));
       }
       if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0, time_of(job, chunk));

@@ -244,8 +244,9 @@ private:
     detail::pool_unit& unit = state->unit;
     detail::begin_unit(*core_, *state, unit);
     const auto values = maker::template convert<A&&...>(std::forward<A>(args)...);
-    detail::append_to(*core_, unit, [&](detail::encoder& e) {
+    detail::unit_writer(*core_, unit).add([&](detail::encoder& e) {
       maker::write_state(e, callable);
+      e.begin_message();
       maker::write_item(e, values);
     });
     unit.count = 1;
@@ -325,7 +326,7 @@ private:
     state->function = detail::register_function(core, feeder_type::maker::function(callable));
     state->options = detail::options_for(options);
     detail::feed_plan plan = detail::plan_for(options, detail::worker_count(core), true);
-    if (!detail::reads_by_itself_or_void<Result>) plan.chunk = 1;
+    plan.alone = !detail::reads_by_itself_or_void<Result>;
     auto feeder = std::make_unique<feeder_type>(*state, callable, std::forward<Range>(in));
     state->stop_with(options.stop);
     return std::make_unique<detail::stream<Result>>(std::move(state), std::move(feeder), plan);

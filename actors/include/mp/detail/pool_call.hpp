@@ -172,6 +172,7 @@ void run_items(unit_run& run, std::index_sequence<I...>) {
     }
   }();
   do {
+    run.in->begin_message();
     // Braces: from left to right.
     std::tuple<task_argument<P>...> arguments{task_argument<P>(*run.in)...};
     run.run();

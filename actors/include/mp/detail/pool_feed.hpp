@@ -81,27 +81,52 @@ private:
   pool_unit* used_ = nullptr;   // locked
 };
 
-/// Writes into a unit, behind what is there; true: descriptors came along.
-template <class Write>
-bool append_to(pool_core& core, pool_unit& u, Write write) {
-  const std::size_t before = u.bytes.size();
-  encoder e(u.bytes.room().subspan(before));
-  write(e);
-  auto fds = std::move(e.attachments());
-  if (e.overflowed()) {
-    u.bytes.reserve(std::max(before + e.size(), std::min<std::size_t>(2 * before, UINT32_MAX)), &heap_of(core));
-    encoder second = encoder::second_pass(u.bytes.room().subspan(before), std::move(fds));
-    write(second);
-    fds = std::move(second.attachments());
-    if (second.overflowed()) throw_error(errc::unencodable, "an argument changed while it was encoded");
-    u.bytes.set_size(before + second.size());
-  } else {
-    u.bytes.set_size(before + e.size());
+/// Writes messages into a unit, each behind what is there.
+///
+/// Threads:  thread-bound.   Processes: process-bound.
+class unit_writer {
+public:
+  unit_writer(pool_core& core, pool_unit& u) noexcept : core_(core), u_(u), out_(rest()) {}
+
+  /// One message; true: descriptors came along. If it throws, the unit ends before it. Throws: what `write` throws,
+  /// error{too_large}, std::bad_alloc.
+  template <class Write>
+  bool add(const Write& write) {
+    out_.begin_message();
+    write(out_);
+    if (out_.overflowed() || !out_.attachments().empty()) [[unlikely]]
+      return add_unusual([](encoder& e, const void* w) { (*static_cast<const Write*>(w))(e); }, &write);
+    u_.bytes.set_size(begin_ + out_.size());
+    return false;
   }
-  if (fds.empty()) return false;
-  for (auto& fd : fds) u.more().fds.push_back(std::move(fd));
-  return true;
-}
+
+private:
+  std::span<std::byte> rest() noexcept { return u_.bytes.room().subspan(begin_ = u_.bytes.size()); }
+  // There is no room for it, or it brings descriptors.
+  bool add_unusual(void (*write)(encoder&, const void*), const void* context) {
+    const std::size_t before = u_.bytes.size(), size = begin_ + out_.size() - before;
+    auto fds = std::move(out_.attachments());
+    if (out_.overflowed()) {
+      u_.bytes.reserve(std::max(before + size, std::min<std::size_t>(2 * before, UINT32_MAX)), &heap_of(core_));
+      encoder second = encoder::second_pass(u_.bytes.room().subspan(before), std::move(fds));
+      write(second, context);
+      fds = std::move(second.attachments());
+      if (second.overflowed()) throw_error(errc::unencodable, "an argument changed while it was encoded");
+      u_.bytes.set_size(before + second.size());
+    } else {
+      u_.bytes.set_size(before + size);
+    }
+    out_ = encoder(rest());
+    if (fds.empty()) return false;
+    for (auto& fd : fds) u_.more().fds.push_back(std::move(fd));
+    return true;
+  }
+
+  pool_core& core_;
+  pool_unit& u_;
+  std::size_t begin_ = 0;  // of what out_ has written
+  encoder out_;
+};
 
 /// How many items a range has, if it tells.
 template <class Range>
@@ -159,27 +184,10 @@ public:
     try {
       u = state_.fresh_unit();
       begin_unit(*state_.core(), state_, *u);
-      if (append_to(*state_.core(), *u, [&](encoder& e) { maker::write_state(e, f_); }))
-        u->extras->state_fds = u->extras->fds.size();
+      unit_writer out(*state_.core(), *u);
+      if (out.add([&](encoder& e) { maker::write_state(e, f_); })) u->extras->state_fds = u->extras->fds.size();
       u->prefix = static_cast<std::uint32_t>(u->bytes.size());
-      // Descriptors of several items could not be told apart: who has some is the last of its unit.
-      for (; u->count != most && !(at_ == end_); ++at_) {
-        bool attached;
-        if constexpr (Star)
-          attached = std::apply([&](auto&&... a) { return add(*u, std::forward<decltype(a)>(a)...); }, *at_);
-        else
-          attached = add(*u, *at_);
-        ++u->count;
-        if (left_ != UINT64_MAX && left_ != 0) --left_;
-        if (attached) {
-          ++at_;
-          break;
-        }
-        if (u->bytes.size() > most_bytes) {
-          ++at_;
-          break;
-        }
-      }
+      fill(*u, out, most);
     } catch (...) {
       // What was read still runs; the input's own error comes when that has ended.
       over_ = true;
@@ -214,20 +222,37 @@ private:
   }
   static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
 
-  // One item behind the others. The ends of items are noted where there are several: a unit may be cut between what is
-  // begun and what is not. True: descriptors came along.
-  template <class... A>
-  bool add(pool_unit& u, A&&... a) {
-    const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
-    const bool attached = append_to(*state_.core(), u, [&](encoder& e) { maker::write_item(e, values); });
-    if (u.count == 0) {
-      first_end_ = static_cast<std::uint32_t>(u.bytes.size());
-    } else {
-      auto& ends = u.more().ends;
-      if (ends.empty()) ends.push_back(first_end_);
-      ends.push_back(static_cast<std::uint32_t>(u.bytes.size()));
+  // Items behind each other. Their ends are noted where there are several: a unit may be cut between what is begun and
+  // what is not. Descriptors of several items could not be told apart: who has some is the last of its unit.
+  void fill(pool_unit& u, unit_writer& out, std::uint32_t most) {
+    struct noted {
+      pool_unit& u;
+      std::uint32_t* ends = nullptr;
+      explicit noted(pool_unit& unit, std::uint32_t n) : u(unit) {
+        if (n < 2) return;
+        u.more().ends.resize(n);
+        ends = u.extras->ends.data();
+      }
+      ~noted() {
+        if (ends) u.extras->ends.resize(u.count > 1 ? u.count : 0);
+      }
+    } all(u, most);
+    for (bool is_last = false; !is_last && u.count != most && !(at_ == end_); ++at_) {
+      if constexpr (Star)
+        is_last = std::apply([&](auto&&... a) { return add(out, std::forward<decltype(a)>(a)...); }, *at_);
+      else
+        is_last = add(out, *at_);
+      if (all.ends) all.ends[u.count] = static_cast<std::uint32_t>(u.bytes.size());
+      ++u.count;
+      if (left_ != UINT64_MAX && left_ != 0) --left_;
+      is_last = is_last || u.bytes.size() > most_bytes;
     }
-    return attached;
+  }
+  // True: descriptors came along.
+  template <class... A>
+  static bool add(unit_writer& out, A&&... a) {
+    const auto values = maker::template convert<A&&...>(std::forward<A>(a)...);
+    return out.add([&](encoder& e) { maker::write_item(e, values); });
   }
 
   State& state_;
@@ -236,7 +261,6 @@ private:
   End end_;
   std::uint64_t left_;  // the largest number: not known
   std::uint64_t read_ = 0;
-  std::uint32_t first_end_ = 0;  // of the unit being filled
   bool over_ = false;
   std::exception_ptr problem_;
 };

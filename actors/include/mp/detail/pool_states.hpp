@@ -145,7 +145,10 @@ public:
       }
     }
     decoder d(bytes, std::move(fds));
-    for (std::size_t i = static_cast<std::size_t>(first); i != end; ++i) values_[i] = decode<R>(d);
+    for (std::size_t i = static_cast<std::size_t>(first); i != end; ++i) {
+      d.begin_message();
+      values_[i] = decode<R>(d);
+    }
     d.finish();
   }
   std::vector<R> take(std::size_t n) {

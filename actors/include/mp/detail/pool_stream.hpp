@@ -122,6 +122,7 @@ public:
       std::uint32_t placed = 0;
       try {
         for (; placed < count; ++placed) {
+          d.begin_message();
           R value = read(d);
           place(first + placed).value.emplace(std::move(value));
         }

@@ -27,7 +27,9 @@ struct io;
 /// `write` writes at least one byte for every value, so that a count can be compared with the bytes that are left.
 template <class T>
 void write_value(encoder& e, const T& value) {
-  if constexpr (is_bulk<T>)
+  if constexpr (is_bulk<T> && sizeof value <= 256)
+    e.few<sizeof value>(&value);
+  else if constexpr (is_bulk<T>)
     e.raw(&value, sizeof value);
   else
     io<T>::write(e, value);

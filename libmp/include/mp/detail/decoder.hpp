@@ -106,6 +106,15 @@ public:
   /// The elements are there: the reservation is no advance any more.
   void reserved_are_read(std::size_t granted, std::size_t bytes_each) noexcept { budget_ += granted * bytes_each; }
 
+  /// What follows is another message, written by another encoder: it knows nothing of what was read before.
+  void begin_message() noexcept {
+    depth_ = 0;
+    if (pointers_) [[unlikely]]
+      pointers_.reset();
+    if (adapter_) [[unlikely]]
+      adapter_.reset();
+  }
+
   /// The object numbered `id` of an earlier shared_ptr of the same type. Throws: error{undecodable}.
   std::shared_ptr<void> shared_object(std::uint64_t id, const void* type) const;
   /// The number that the next object of a shared_ptr must have; announces it. Throws: error{undecodable}.

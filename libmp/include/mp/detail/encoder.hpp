@@ -75,10 +75,20 @@ public:
       count_beyond(n);
     }
   }
+  /// The same for few bytes, whose number the compiler knows.
+  template <std::size_t N>
+  void few(const void* bytes) {
+    if (N <= static_cast<std::size_t>(end_ - at_)) [[likely]] {
+      std::memcpy(at_, bytes, N);
+      at_ += N;
+    } else {
+      count_beyond(N);
+    }
+  }
   /// Writes the bytes of a number, flag or length. Throws: as raw.
   template <class Number>
   void number(Number value) {
-    raw(&value, sizeof value);
+    few<sizeof value>(&value);
   }
 
   /// Sends a descriptor along; the reader takes them in the same order. In the second pass it is there already: ask
@@ -94,6 +104,15 @@ public:
     if (++depth_ > max_nesting) throw_too_deep();
   }
   void leave() noexcept { --depth_; }
+
+  /// What follows is another message, read by itself: it refers to nothing that was written before.
+  void begin_message() noexcept {
+    depth_ = 0;
+    if (pointers_) [[unlikely]]
+      pointers_.reset();
+    if (adapter_) [[unlikely]]
+      adapter_.reset();
+  }
 
   /// The number of the object that a shared_ptr owns, counted from 1; `first`: it was not met before in this message.
   /// Throws: error{unencodable} if the object is still being written, a cycle.
