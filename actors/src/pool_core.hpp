@@ -130,11 +130,13 @@ private:
     const int others_;
   };
   friend locked;
+  struct remains;
 
   using backlog = std::map<int, unit_list, std::greater<>>;  // by priority
   struct seat {
     std::unique_ptr<pool_lane> lane;  // null: none now
     bool starting = false;            // somebody is making one
+    std::shared_ptr<void> last;       // what is left of the one before: whoever makes the next clears it away
     bool wanted = true;               // false: resized away
     time_point start_at{};            // not before
     std::size_t failures = 0;         // in a row
@@ -219,6 +221,7 @@ private:
   void start_missing() noexcept;
   void begin_start(std::uint32_t seat) noexcept;                // not locked
   void run_starter(std::uint32_t seat) noexcept;                // not locked
+  void clear_away(std::uint32_t seat) noexcept;                 // not locked
   void on_end(std::uint64_t serial) noexcept;                   // not locked
   void find_and_bury(pool_lane* lane) noexcept;                 // not locked
   void name_functions(const pool_lane& lane);                   // not locked

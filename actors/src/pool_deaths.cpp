@@ -30,6 +30,22 @@ bool has_crashed(const pool_lane& lane) noexcept {
 
 }  // namespace
 
+// A lane that nobody uses any more. Not locked where the last owner lets go.
+struct pool_core::remains {
+  explicit remains(std::shared_ptr<pool_core> of) noexcept : core(std::move(of)) {}
+  remains(const remains&) = delete;
+  remains& operator=(const remains&) = delete;
+  ~remains() {
+    if (!lane) return;
+    lane.reset();
+    const locked lock(*core);
+    --core->burials_;
+    core->news_ = true;
+  }
+  const std::shared_ptr<pool_core> core;
+  std::unique_ptr<pool_lane> lane;
+};
+
 // Not locked. The names of what the dead one may have been running: read from symbol tables, once a function.
 void pool_core::name_functions(const pool_lane& lane) {
   std::vector<std::pair<std::uint32_t, unit_function>> wanted;
@@ -72,21 +88,21 @@ void pool_core::on_end(std::uint64_t serial) noexcept {
 // Not locked.
 void pool_core::find_and_bury(pool_lane* which) noexcept {
   mp::post_mortem found;
+  const auto last = std::make_shared<remains>(shared_from_this());
   try {
     if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
     if (found.status.signal() == SIGKILL && !which->killed) found.why = oom_.explain();
     name_functions(*which);
   } catch (...) {
   }
-  std::unique_ptr<pool_lane> gone;
   {
     const locked lock(*this);
     seat& s = *std::find_if(seats_.begin(), seats_.end(), [&](seat& one) { return one.lane.get() == which; });
     bury(*which, found);
-    gone = std::move(s.lane);
-    const bool in_task = gone->kill || gone->tasks_done != 0 || gone->must_go;
-    const bool failed = counts_as_failure(in_task, gone->told_to_leave);
-    lane_used_[gone->index] = false;
+    last->lane = std::move(s.lane);
+    const bool in_task = which->kill || which->tasks_done != 0 || which->must_go;
+    const bool failed = counts_as_failure(in_task, which->told_to_leave);
+    lane_used_[which->index] = false;
     news_ = true;
     const auto number = static_cast<std::uint32_t>(&s - seats_.data());
     if (!terminated_ && !broken_ && s.wanted) {
@@ -94,26 +110,21 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
         break_pool(broken_why_);
       else
         start_later(number, failed);
+      // That takes longer than all of this; whoever waits for the answer may wait behind us for the processor.
+      if (s.starting) s.last = last;
     }
     if (options_.on_worker_exit) {
       const bool replaced = !terminated_ && !broken_ && s.wanted && !(closed_ && outstanding_ == 0);
-      worker_exit e{gone->name, std::move(found), replaced};
+      worker_exit e{which->name, std::move(found), replaced};
       callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
     }
     leave_if_over();
   }
   // The I/O thread lets its descriptor go before the channel closes it.
-  const auto let_go = [self = shared_from_this()](pool_lane* lane) {
-    delete lane;
-    const locked lock(*self);
-    --self->burials_;
-    self->news_ = true;
-  };
-  std::shared_ptr<pool_lane> last(gone.release(), let_go);
-  if (!last->watch) return;
+  if (!which->watch) return;
   try {
-    post_to(io_thread_ref(), [keep = std::move(last)] {
-      if (keep->watch->is_open()) keep->watch->release();
+    post_to(io_thread_ref(), [last] {
+      if (last->lane->watch->is_open()) last->lane->watch->release();
     });
   } catch (...) {
     // The library is ending, and so is what it watched.
@@ -209,11 +220,14 @@ void pool_core::casualty_of(pool_unit& u, std::uint32_t item, const mp::post_mor
     const retry& r = retry_of(*u.job);
     const casualty what = after_death(death_of.why, u.attempt + 1, r, is_unwanted(u));
     if (what == casualty::retry) {
+      // What may fail comes first: a unit that was split off must find its place.
+      std::vector<mp::post_mortem> deaths = u.more().deaths;
+      deaths.push_back(std::move(death_of));
       pool_unit* const next = split(u, item, 1, true);
       ++next->attempt;
-      next->more().deaths.push_back(std::move(death_of));
+      next->extras->deaths = std::move(deaths);
       const double chance = std::uniform_real_distribution<>(0, 1)(chance_);
-      next->more().not_before =
+      next->extras->not_before =
           deadline_after(std::chrono::steady_clock::now(), pause_before(r.back_off, next->attempt, chance));
       delayed_.push_back(next);
       ++queued_;

@@ -91,6 +91,7 @@ void pool_core::install(std::unique_ptr<pool_lane> made) {
 }
 
 void pool_core::run_starter(std::uint32_t number) noexcept {
+  clear_away(number);
   std::string why;
   try {
     auto lane = make_lane(number);
@@ -143,11 +144,19 @@ void pool_core::start_missing() noexcept {
   }
 }
 
+// Not locked. What is left of a seat's last worker.
+void pool_core::clear_away(std::uint32_t number) noexcept {
+  std::shared_ptr<void> last;
+  const locked lock(*this);
+  last = std::move(seats_[number].last);
+}
+
 // Not locked. Each start has a thread of its own: a child that hangs before its hello must not stop the I/O thread.
 void pool_core::begin_start(std::uint32_t number) noexcept {
   try {
     std::thread([self = shared_from_this(), number] { self->run_starter(number); }).detach();
   } catch (...) {
+    clear_away(number);
     const locked lock(*this);
     seats_[number].starting = false;
     seats_[number].start_at = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);  // no thread now

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -117,6 +118,8 @@ struct fork_server {
         unsent = true;
         return false;
       }
+      // Who waits for it may have been put behind us on this processor.
+      ::sched_yield();
     }
     // Reported (or nobody is interested, or somebody in the preload function started it): now the number may go.
     while (::waitpid(info.si_pid, nullptr, 0) < 0 && errno == EINTR) {

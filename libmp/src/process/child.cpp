@@ -130,6 +130,11 @@ std::optional<os::ended> child::wait(time_point until) {
   }
 }
 
+int child::end_fd() noexcept {
+  const std::lock_guard lock(mutex_);
+  return zygote_ && !control_ended_ && !zygote_->is_gone() ? control_.get() : pidfd_.get();
+}
+
 std::optional<os::ended> child::locked_end() {
   const std::lock_guard lock(mutex_);
   return ended_;

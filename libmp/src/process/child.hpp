@@ -44,6 +44,9 @@ public:
 
   const child_identity& who() const noexcept { return who_; }
   int pidfd() const noexcept { return pidfd_.get(); }
+  /// Readable when its end may be known: where the fork server's report comes, else the pidfd. A stopped server reports
+  /// nothing: who polls this looks at wait(time_point::min()) now and then.
+  int end_fd() noexcept;
   /// Somebody else reaps it.
   bool has_server() const noexcept { return zygote_ != nullptr; }
   std::uint64_t made_in() const noexcept { return made_in_; }

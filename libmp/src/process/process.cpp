@@ -61,7 +61,7 @@ public:
     }
     return true;
   }
-  int prepare() noexcept override { return child_->pidfd(); }
+  int prepare() noexcept override { return child_->end_fd(); }
   void abort(const error_code& why) noexcept override { done_->post(why, {}); }
 
 private:
@@ -82,7 +82,7 @@ public:
     }
     return true;
   }
-  int prepare() noexcept override { return child_->pidfd(); }
+  int prepare() noexcept override { return child_->end_fd(); }
   void abort(const error_code&) noexcept override {}
 
 private:

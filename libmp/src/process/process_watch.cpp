@@ -38,7 +38,7 @@ public:
     }
     return true;
   }
-  int prepare() noexcept override { return ours_ ? ours_->pidfd() : pidfd_.get(); }
+  int prepare() noexcept override { return ours_ ? ours_->end_fd() : pidfd_.get(); }
   void abort(const error_code&) noexcept override {}
 
 private:
