@@ -39,7 +39,7 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
       std::uint64_t may = UINT64_MAX;
       if (plan.window != 0) {
         may = plan.window - std::min(plan.window, job.ahead());
-        const std::uint64_t least = plan.alone ? 1 : std::max<std::uint64_t>(plan.chunk, 1);
+        const std::uint64_t least = plan.alone ? 1 : std::clamp<std::uint64_t>(plan.chunk, 1, most_items_of_unit);
         chunk = static_cast<std::uint32_t>(std::max(least, std::min<std::uint64_t>(chunk, plan.window / (2 * seats))));
       }
       if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0, time_of(job, chunk));

@@ -1,6 +1,7 @@
 // Items of one chunk are messages of their own, although they travel together: what a message keeps in mind (objects that
 // are shared, class versions) ends with it.
 
+#include "mp/queue.hpp"
 #include "pool_tasks.hpp"
 
 #include <cereal/cereal.hpp>
@@ -34,6 +35,15 @@ struct mp::codec<hooked> {
 namespace {
 
 hooked hook(int n) { return hooked(n); }
+/// The first one waits for one far behind it, so that others must take what waits behind the first.
+struct first_waits {
+  mp::queue<int> later;
+  int operator()(int n) const {
+    if (n == 0) static_cast<void>(later.get());
+    if (n == 100'000) later.put(n);
+    return n;
+  }
+};
 
 using pointer = std::shared_ptr<int>;
 
@@ -127,6 +137,23 @@ TEST_CASE("pool: imap over quick items gives every result that a hook reads", "[
       std::vector<int> arrived;
       for (const hooked& h : pool.imap(hook, numbers(2000), {.chunk = chunk})) arrived.push_back(h.number());
       CHECK(arrived == numbers(2000));
+    }
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: a chunk larger than a unit can hold loses nothing", "[pool][actors]") {
+  const fd_ledger ledger;
+  {
+    mp::pool pool{2};
+    const auto input = numbers(150'000);
+    const mp::queue<int> later;
+    for (const std::ptrdiff_t chunk :
+         {std::ptrdiff_t{70'000}, std::ptrdiff_t{1'000'000}, std::ptrdiff_t{5'000'000'000}}) {
+      std::vector<int> arrived;
+      for (const int n : pool.imap(first_waits{later}, input, {.chunk = chunk})) arrived.push_back(n);
+      CHECK((arrived == input));
+      CHECK((pool.map(first_waits{later}, input, {.chunk = chunk}) == input));
     }
   }
   CHECK_CLEAN(ledger);

@@ -116,6 +116,7 @@ TEST_CASE("options: a path is taken from every kind of text and given back", "[p
   CHECK(mp::file_path(std::string("x")) == mp::file_path(std::string_view("x")));
   CHECK(mp::process_options{}.working_directory.empty());
   CHECK(mp::stdio::file(path, true).path() == path);
+  CHECK(mp::stdio::file(std::filesystem::directory_entry("/tmp")).path() == mp::file_path("/tmp"));
 }
 
 TEST_CASE("start: a directory that is not there is start_failed, and no child is left", "[process]") {

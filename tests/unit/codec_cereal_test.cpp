@@ -1,15 +1,11 @@
-// Every form of cereal's functions, with cereal's words in them. mp's headers come first: the order must not matter.
+// Every form of cereal's functions. mp's headers come before cereal's: the order must not matter.
 
 #include "codec_cereal_bare.hpp"
+#include "codec_cereal_version.hpp"
 #include "mp/codec.hpp"
 #include "support/catch.hpp"
 
-#include <cereal/cereal.hpp>
-#include <cstdint>
-#include <string>
-#include <type_traits>
-#include <utility>
-#include <vector>
+#include "codec_cereal_types.hpp"
 
 namespace {
 
@@ -22,12 +18,6 @@ T round_trip(const T& value) {
   return arrived;
 }
 
-/// A class with one number, which arrives or does not.
-struct with_number {
-  explicit with_number(int n = 0) : number(n) {}
-  int number;
-  friend bool operator==(const with_number&, const with_number&) = default;
-};
 template <class T>
 void number_arrives() {
   static_assert(mp::sendable<T>);
@@ -37,193 +27,7 @@ void number_arrives() {
   CHECK(round_trip(several) == several);
 }
 
-#define MP_NUMBER(name) \
-public:                 \
-  name(int n = 0) : with_number(n) {}
-
-class private_serialize : public with_number {
-  MP_NUMBER(private_serialize)
-private:
-  friend class cereal::access;
-  template <class A>
-  void serialize(A& ar) {
-    ar(cereal::make_nvp("number", number));
-  }
-};
-class private_split : public with_number {
-  MP_NUMBER(private_split)
-private:
-  friend class cereal::access;
-  template <class A>
-  void save(A& ar) const {
-    ar(number);
-  }
-  template <class A>
-  void load(A& ar) {
-    ar(number);
-  }
-};
-class private_minimal : public with_number {
-  MP_NUMBER(private_minimal)
-private:
-  friend class cereal::access;
-  template <class A>
-  std::string save_minimal(const A&) const {
-    return std::to_string(number);
-  }
-  template <class A>
-  void load_minimal(const A&, const std::string& text) {
-    number = std::stoi(text);
-  }
-};
-class private_versioned : public with_number {
-  MP_NUMBER(private_versioned)
-  std::uint32_t saw = 0;
-
-private:
-  friend class cereal::access;
-  template <class A>
-  void save(A& ar, std::uint32_t version) const {
-    ar(number + static_cast<int>(version));
-  }
-  template <class A>
-  void load(A& ar, std::uint32_t version) {
-    ar(number);
-    number -= static_cast<int>(version);
-    saw = version;
-  }
-};
-
-class free_split : public with_number {
-  MP_NUMBER(free_split)
-};
-template <class A>
-void save(A& ar, const free_split& value) {
-  ar(value.number);
-}
-template <class A>
-void load(A& ar, free_split& value) {
-  ar(value.number);
-}
-class free_versioned : public with_number {
-  MP_NUMBER(free_versioned)
-};
-template <class A>
-void serialize(A& ar, free_versioned& value, std::uint32_t version) {
-  if (version == 3) ar(value.number);
-}
-class free_minimal : public with_number {
-  MP_NUMBER(free_minimal)
-};
-template <class A>
-int save_minimal(const A&, const free_minimal& value) {
-  return value.number;
-}
-template <class A>
-void load_minimal(const A&, free_minimal& value, const int& number) {
-  value.number = number;
-}
-
-/// Inherits `serialize` and has a pair of its own: cereal::specialize says which.
-class specialized : public private_serialize {
-public:
-  specialized(int n = 0) : private_serialize(n) {}
-  template <class A>
-  void serialize(A&) {}
-  template <class A>
-  void save(A& ar) const {
-    ar(number);
-  }
-  template <class A>
-  void load(A& ar) {
-    ar(number);
-  }
-};
-/// The same without the word.
-class ambiguous : public with_number {
-  MP_NUMBER(ambiguous)
-  template <class A>
-  void serialize(A&) {}
-  template <class A>
-  void save(A&) const {}
-  template <class A>
-  void load(A&) {}
-};
-
-/// Written once although two of its children have it as their base.
-struct root {
-  int number = 0, times = 0;
-  template <class A>
-  void serialize(A& ar) {
-    ar(number);
-    ++times;
-  }
-};
-struct left : virtual root {
-  template <class A>
-  void serialize(A& ar) {
-    ar(cereal::virtual_base_class<root>(this));
-  }
-};
-struct right : virtual root {
-  template <class A>
-  void serialize(A& ar) {
-    ar(cereal::virtual_base_class<root>(this));
-  }
-};
-struct diamond : left, right {
-  template <class A>
-  void serialize(A& ar) {
-    ar(cereal::virtual_base_class<left>(this), cereal::virtual_base_class<right>(this));
-  }
-};
-
-/// Puts its first member off until the second is there; asks which way it goes; has a size and a block.
-class deferring {
-public:
-  std::string late;
-  std::vector<int> block;
-  int after = 0;
-  bool loaded = false;
-  template <class A>
-  void serialize(A& ar) {
-    ar(cereal::defer(late));
-    auto size = static_cast<std::uint64_t>(block.size());
-    ar(cereal::make_size_tag(size));
-    if constexpr (A::is_loading::value) {
-      block.resize(size);
-      loaded = late.empty();
-    }
-    ar(cereal::binary_data(block.data(), block.size() * sizeof(int)), after);
-    ar.serializeDeferments();
-  }
-};
-
-/// A function that asks cereal's traits what the archive can do, as those of matrix libraries do.
-template <class T>
-class matrix {
-public:
-  std::vector<T> cells;
-};
-template <class A, class T>
-std::enable_if_t<cereal::traits::is_output_serializable<cereal::BinaryData<T>, A>::value> save(A& ar,
-                                                                                               const matrix<T>& value) {
-  ar(static_cast<std::uint32_t>(value.cells.size()));
-  ar(cereal::binary_data(value.cells.data(), value.cells.size() * sizeof(T)));
-}
-template <class A, class T>
-std::enable_if_t<cereal::traits::is_input_serializable<cereal::BinaryData<T>, A>::value> load(A& ar, matrix<T>& value) {
-  std::uint32_t size = 0;
-  ar(size);
-  value.cells.resize(size);
-  ar(cereal::binary_data(value.cells.data(), value.cells.size() * sizeof(T)));
-}
-
 }  // namespace
-
-CEREAL_CLASS_VERSION(private_versioned, 5)
-CEREAL_CLASS_VERSION(free_versioned, 3)
-CEREAL_SPECIALIZE_FOR_ALL_ARCHIVES(specialized, cereal::specialization::member_load_save)
 
 TEST_CASE("cereal: members arrive in every form, private ones through cereal::access", "[codec][unit]") {
   number_arrives<private_serialize>();
@@ -269,6 +73,47 @@ TEST_CASE("cereal: deferred members, sizes and blocks arrive", "[codec][unit]") 
   CHECK(arrived.block == value.block);
   CHECK(arrived.after == 4);
   CHECK(arrived.loaded);
+}
+
+TEST_CASE("cereal: what the parts of a whole put off arrives with each of them", "[codec][unit]") {
+  network value;
+  for (int i = 0; i < 20; ++i) {
+    value.nodes.emplace_back();
+    value.nodes.back().late = std::string(40, 'x') + std::to_string(i);
+    value.nodes.back().n = i;
+  }
+  const network arrived = round_trip(value);
+  REQUIRE(arrived.nodes.size() == 20);
+  for (int i = 0; i < 20; ++i) {
+    CHECK(arrived.nodes[static_cast<std::size_t>(i)].n == i);
+    CHECK(arrived.nodes[static_cast<std::size_t>(i)].late == value.nodes[static_cast<std::size_t>(i)].late);
+  }
+}
+
+TEST_CASE("cereal: bases that cannot be made alone arrive, each object's own", "[codec][unit]") {
+  std::vector<concrete> several(3);
+  std::vector<concrete_too> others(3);
+  for (int i = 0; i < 3; ++i)
+    several[static_cast<std::size_t>(i)].number = others[static_cast<std::size_t>(i)].number = i + 1;
+  const auto arrived = round_trip(several);
+  const auto too = round_trip(others);
+  REQUIRE(arrived.size() == 3);
+  REQUIRE(too.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(arrived[i].number == static_cast<int>(i) + 1);
+    CHECK(too[i].number == static_cast<int>(i) + 1);
+  }
+}
+
+TEST_CASE("cereal: each direction finds its own function", "[codec][unit]") {
+  CHECK(mp::detail::encode_to_buffer(mixed{7, 8}).bytes.size() == sizeof(int));
+  CHECK(round_trip(mixed{7, 8}).number == 7);
+  CHECK(mp::detail::encode_to_buffer(half_private{}).bytes.size() == sizeof(int));
+}
+
+TEST_CASE("cereal: a class version that another file gives is the one", "[codec][unit]") {
+  CHECK(version_seen_elsewhere() == 6);
+  CHECK(round_trip(versioned_elsewhere()).seen == 6);
 }
 
 TEST_CASE("cereal: functions may ask cereal's traits", "[codec][unit]") {

@@ -51,6 +51,25 @@ void message(const T& value) {
   encode(e, value);
 }
 
+struct half_private {
+  int number = 0;
+
+private:
+  friend class cereal::access;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(number);
+  }
+};
+class changes_while_saved {
+public:
+  changes_while_saved() {}
+  template <class Archive>
+  void save(Archive&) {}
+  template <class Archive>
+  void load(Archive&) {}
+};
+
 struct with_array {
   int n = 0;
   double values[3] = {};
@@ -85,6 +104,8 @@ void messages(with_pointer pointer_inside, with_view view_inside, point_3 derive
   message(derived);                                   // refused: base classes is not walked
   message(unknown);                                   // refused: the codec does not know this type
   message(std::unique_ptr<abstract>());               // refused: this one is abstract
+  message(half_private());                            // refused: keeps its serialize to itself
+  message(changes_while_saved());                     // refused: the save function of a type must be const
   message(std::vector<std::map<int, closed_too>>());  // refused: the codec does not know this type
 }
 

@@ -8,7 +8,6 @@
 #include "mp/duration.hpp"
 #include "mp/init.hpp"
 
-#include <concepts>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -18,6 +17,19 @@
 #include <vector>
 
 namespace mp {
+
+namespace detail {
+/// std::filesystem::path, told without its header.
+template <class P>
+concept path_like = requires(const P& p) {
+  static_cast<const std::string&>(p.native());
+  P::preferred_separator;
+};
+template <class E>
+concept has_path = requires(const E& e) {
+  static_cast<const std::string&>(e.path().native());
+};
+}  // namespace detail
 
 /// A path, kept as its text: takes a std::filesystem::path or a string, gives either back. So that this header need not
 /// include <filesystem>, which costs every user's compiler a third of a second.
@@ -29,29 +41,24 @@ public:
   file_path(std::string text) noexcept : text_(std::move(text)) {}
   file_path(std::string_view text) : text_(text) {}
   file_path(const char* text) : text_(text) {}
-  template <class Path>
-  requires requires(const Path& p) {
-    { p.native() } -> std::convertible_to<const std::string&>;
-  }
+  template <detail::path_like Path>
   file_path(const Path& path) : text_(path.native()) {}
+  template <detail::has_path Entry>  // of a directory
+  file_path(const Entry& entry) : text_(entry.path().native()) {}
 
-  template <class Path>
-  requires requires {
-    typename Path::string_type;
-    Path::preferred_separator;
+  template <detail::path_like Path>
+  operator Path() const {
+    return Path(text_);
   }
-  operator Path() const { return Path(text_); }
   bool empty() const noexcept { return text_.empty(); }
   const std::string& native() const noexcept { return text_; }
   const char* c_str() const noexcept { return text_.c_str(); }
   std::string string() const { return text_; }
   friend bool operator==(const file_path&, const file_path&) = default;
-  template <class Path>
-  requires requires {
-    typename Path::string_type;
-    Path::preferred_separator;
+  template <detail::path_like Path>
+  friend bool operator==(const file_path& a, const Path& b) {
+    return a.text_ == b.native();
   }
-  friend bool operator==(const file_path& a, const Path& b) { return a.text_ == b.native(); }
 
 private:
   std::string text_;

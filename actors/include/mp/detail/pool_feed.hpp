@@ -106,20 +106,24 @@ private:
   bool add_unusual(void (*write)(encoder&, const void*), const void* context) {
     const std::size_t before = u_.bytes.size(), size = begin_ + out_.size() - before;
     auto fds = std::move(out_.attachments());
+    std::size_t end = before + size;
     if (out_.overflowed()) {
       u_.bytes.reserve(std::max(before + size, std::min<std::size_t>(2 * before, UINT32_MAX)), &heap_of(core_));
       encoder second = encoder::second_pass(u_.bytes.room().subspan(before), std::move(fds));
       write(second, context);
       fds = std::move(second.attachments());
       if (second.overflowed()) throw_error(errc::unencodable, "an argument changed while it was encoded");
-      u_.bytes.set_size(before + second.size());
-    } else {
-      u_.bytes.set_size(before + size);
+      end = before + second.size();
     }
+    // The size last: what fails before it leaves the unit as it was.
+    if (!fds.empty()) {
+      auto& all = u_.more().fds;
+      all.reserve(all.size() + fds.size());
+      for (auto& fd : fds) all.push_back(std::move(fd));
+    }
+    u_.bytes.set_size(end);
     out_ = encoder(rest());
-    if (fds.empty()) return false;
-    for (auto& fd : fds) u_.more().fds.push_back(std::move(fd));
-    return true;
+    return !fds.empty();
   }
 
   pool_core& core_;
@@ -220,7 +224,8 @@ private:
   static void check_star(const F& f, Tuple<A...>*) {
     check_task<const F&, const A&...>(f);
   }
-  static constexpr std::size_t most_bytes = 1 << 20;  // a unit of more is no saving
+  static constexpr std::size_t most_bytes = 1 << 20;          // a unit of more is no saving
+  static constexpr std::uint32_t most_noted_ahead = 1 << 12;  // an input may end sooner than it says
 
   // Items behind each other. Their ends are noted where there are several: a unit may be cut between what is begun and
   // what is not. Descriptors of several items could not be told apart: who has some is the last of its unit.
@@ -228,16 +233,22 @@ private:
     struct noted {
       pool_unit& u;
       std::uint32_t* ends = nullptr;
-      explicit noted(pool_unit& unit, std::uint32_t n) : u(unit) {
-        if (n < 2) return;
+      std::size_t room = 0;
+      noted(pool_unit& unit, std::uint32_t items, std::uint64_t left) : u(unit) {
+        if (items > 1) grow(std::clamp<std::uint64_t>(left, 2, std::min(items, most_noted_ahead)));
+      }
+      void grow(std::size_t n) {
         u.more().ends.resize(n);
         ends = u.extras->ends.data();
+        room = n;
       }
       ~noted() {
         if (ends) u.extras->ends.resize(u.count > 1 ? u.count : 0);
       }
-    } all(u, most);
+    } all(u, most, left_);
     for (bool is_last = false; !is_last && u.count != most && !(at_ == end_); ++at_) {
+      if (u.count == all.room && all.ends) [[unlikely]]
+        all.grow(2 * all.room);  // before there is an item without its end
       if constexpr (Star)
         is_last = std::apply([&](auto&&... a) { return add(out, std::forward<decltype(a)>(a)...); }, *at_);
       else

@@ -93,6 +93,9 @@ MP_REFUSE(
 MP_REFUSE(pointer_to_array, "a smart pointer to an array does not know its length; send a std::vector");
 MP_REFUSE(array_inside,
           "an aggregate with a C array is not walked; make the array a std::array, or specialise mp::codec<T>");
+MP_REFUSE(hidden_functions,
+          "an aggregate keeps its serialize to itself, or has several: include <cereal/access.hpp>, which its friend "
+          "cereal::access needs and which tells cereal's functions from others");
 MP_REFUSE(derived_aggregate,
           "an aggregate with base classes is not walked; make the base a member, or specialise mp::codec<T>");
 MP_REFUSE(
@@ -276,19 +279,25 @@ struct io<T, kind::cereal> {
   static void write(encoder& e, const T& value) {
     const std::size_t before = e.size();
     e.enter();
-    write_by_functions(cereal_writer::of(e), value);
+    auto& archive = cereal_writer::of(e);
+    cereal_writer::object whole(archive);
+    write_by_functions(archive, value);
+    whole.end();
     e.leave();
     if (e.size() == before) e.number<std::uint8_t>(0);
   }
   static T read(decoder& d) {
-    T value{};
+    T value = T();  // braces would want to make the bases of an aggregate from here
     read_into(d, value);
     return value;
   }
   static void read_into(decoder& d, T& value) {
     const std::size_t before = d.left();
     d.enter();
-    read_by_functions(cereal_reader::of(d), value);
+    auto& archive = cereal_reader::of(d);
+    cereal_reader::object whole(archive);
+    read_by_functions(archive, value);
+    whole.end();
     d.leave();
     if (d.left() == before && d.number<std::uint8_t>() != 0)
       decoder::throw_invalid("something where nothing should be");

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <typeindex>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -46,6 +48,9 @@ struct version_binding_tag;  // cereal's, and as there one of each translation u
 }
 template <class T, class Tag>
 struct Version;
+struct Versions;
+template <class T>
+class StaticObject;
 }  // namespace detail
 namespace traits::detail {
 template <class Archive>
@@ -74,49 +79,80 @@ struct later {
   using type = X;
 };
 
-/// What CEREAL_CLASS_VERSION says of T; 0 where it says nothing.
+/// What CEREAL_CLASS_VERSION says of T, here or in another file of the program; 0 where it says nothing.
 template <class T>
 std::uint32_t class_version() {
   using version = cereal::detail::Version<T, cereal::detail::version_binding_tag>;
-  if constexpr (requires { version::version; })
-    return version::version;
-  else
+  using all = typename later<T, cereal::detail::StaticObject<cereal::detail::Versions>>::type;
+  if constexpr (requires { version::version; }) {
+    const auto lock = all::lock();
+    return all::getInstance().find(std::type_index(typeid(T)).hash_code(), version::version);
+  } else {
     return 0;
+  }
 }
 
-/// What both directions keep during one message. Its argument makes names of cereal's namespace visible to the calls of
-/// a user's functions, as they are where cereal's own archives are used.
+/// What both directions keep in mind. Its argument makes names of cereal's namespace visible to the calls of a user's
+/// functions, as they are where cereal's own archives are used.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
 template <class Cereal>
 class cereal_state : public adapter_state {
 public:
-  /// Reads or writes what cereal::defer put off.
+  cereal_state(const cereal_state&) = delete;
+  cereal_state& operator=(const cereal_state&) = delete;
+  ~cereal_state() override = default;
+
+  /// Reads or writes what cereal::defer has put off in the object under way.
   void serializeDeferments() {
-    for (std::size_t i = 0; i < deferred_.size(); ++i) deferred_[i]();
+    for (const auto& action : std::exchange(deferred_, {})) action();
   }
+
+  /// One object that is no base of another. What is put off in it comes at its end at the latest: the object may be
+  /// moved then. Virtual bases are told apart within it.
+  class object {
+  public:
+    explicit object(cereal_state& state) noexcept
+        : state_(state), deferred_(std::exchange(state.deferred_, {})), bases_(std::exchange(state.bases_, {})) {}
+    object(const object&) = delete;
+    object& operator=(const object&) = delete;
+    ~object() {
+      state_.deferred_ = std::move(deferred_);
+      state_.bases_ = std::move(bases_);
+    }
+    void end() { state_.serializeDeferments(); }
+
+  private:
+    cereal_state& state_;
+    std::vector<std::function<void()>> deferred_;
+    std::vector<std::pair<const void*, const void*>> bases_;
+  };
 
 protected:
-  struct seen {
-    const void* object;
-    const void* type;
-    std::uint32_t version;
-  };
-  /// What was said of it in this message before; null: nothing.
-  const seen* find(const void* object, const void* type) const noexcept {
-    for (const seen& s : seen_)
-      if (s.object == object && s.type == type) return &s;
-    return nullptr;
-  }
-  std::uint32_t say(const void* object, const void* type, std::uint32_t version) {
-    seen_.push_back({object, type, version});
-    return version;
+  cereal_state() = default;
+  /// False: this object has had this base before.
+  bool is_first(const void* base, const void* type) {
+    for (const auto& seen : bases_)
+      if (seen == std::pair(base, type)) return false;
+    bases_.emplace_back(base, type);
+    return true;
   }
   void defer(std::function<void()> action) { deferred_.push_back(std::move(action)); }
+  /// The class version that this message has said of a type; null: none yet.
+  const std::uint32_t* version_said(const void* type) const noexcept {
+    for (const auto& [of, version] : versions_)
+      if (of == type) return &version;
+    return nullptr;
+  }
+  std::uint32_t say_version(const void* type, std::uint32_t version) {
+    versions_.emplace_back(type, version);
+    return version;
+  }
 
 private:
-  std::vector<seen> seen_;
+  std::vector<std::pair<const void*, std::uint32_t>> versions_;
   std::vector<std::function<void()>> deferred_;
+  std::vector<std::pair<const void*, const void*>> bases_;
 };
 
 /// What `ar` is in a user's serialize or save function.
@@ -153,16 +189,18 @@ public:
   /// The version of T, written where it is asked for first.
   template <class T>
   std::uint32_t version_of() {
-    if (const auto* said = this->find(nullptr, &type_tag<T>)) return said->version;
-    out_->number(class_version<T>());
-    return this->say(nullptr, &type_tag<T>, class_version<T>());
+    if (const auto* said = this->version_said(&type_tag<T>)) return *said;
+    const std::uint32_t version = class_version<T>();
+    out_->number(version);
+    return this->say_version(&type_tag<T>, version);
   }
 
-private:
   template <class T>
   void write(const T& value) {
     write_value(*out_, value);
   }
+
+private:
   template <class T, std::size_t N>
   void write(const T (&values)[N]) {
     for (const T& v : values) write(v);
@@ -181,13 +219,11 @@ private:
   }
   template <class B>
   void write(const cereal::base_class<B>& b) {
-    write(*b.base_ptr);
+    write_base(*this, *b.base_ptr);
   }
   template <class B>
   void write(const cereal::virtual_base_class<B>& b) {
-    if (this->find(b.base_ptr, &type_tag<B>)) return;
-    this->say(b.base_ptr, &type_tag<B>, 0);
-    write(*b.base_ptr);
+    if (this->is_first(b.base_ptr, &type_tag<B>)) write_base(*this, *b.base_ptr);
   }
   template <class T>
   void write(const cereal::DeferredData<T>& d) {
@@ -230,15 +266,16 @@ public:
   /// The version of T that its writer had.
   template <class T>
   std::uint32_t version_of() {
-    if (const auto* said = this->find(nullptr, &type_tag<T>)) return said->version;
-    return this->say(nullptr, &type_tag<T>, in_->template number<std::uint32_t>());
+    if (const auto* said = this->version_said(&type_tag<T>)) return *said;
+    return this->say_version(&type_tag<T>, in_->template number<std::uint32_t>());
   }
 
-private:
   template <class T>
   void read(T& value) {
     read_into(*in_, value);
   }
+
+private:
   template <class T, std::size_t N>
   void read(T (&values)[N]) {
     for (T& v : values) read(v);
@@ -257,13 +294,11 @@ private:
   }
   template <class B>
   void read(cereal::base_class<B>& b) {
-    read(*b.base_ptr);
+    read_base(*this, *b.base_ptr);
   }
   template <class B>
   void read(cereal::virtual_base_class<B>& b) {
-    if (this->find(b.base_ptr, &type_tag<B>)) return;
-    this->say(b.base_ptr, &type_tag<B>, 0);
-    read(*b.base_ptr);
+    if (this->is_first(b.base_ptr, &type_tag<B>)) read_base(*this, *b.base_ptr);
   }
   template <class T>
   void read(cereal::DeferredData<T>& d) {

@@ -88,6 +88,7 @@ enum class kind {
   pointer_to_array,
   derived_aggregate,
   array_inside,
+  hidden_functions,
   unknown
 };
 
@@ -267,7 +268,9 @@ consteval kind find_kind() {
   else if constexpr (has_cereal_functions<T>) return kind::cereal;
   else if constexpr (std::is_same_v<T, std::monostate>) return kind::empty;
   else if constexpr (std::is_aggregate_v<T> && !is_std<T>) {
-    if constexpr (has_base<T>)
+    if constexpr (hides_serialize<T>)
+      return kind::hidden_functions;
+    else if constexpr (has_base<T>)
       return kind::derived_aggregate;
     else if constexpr (std::is_empty_v<T>)
       return kind::empty;
