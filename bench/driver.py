@@ -75,7 +75,8 @@ def lines_of(program, case, build):
     last_core = {max(os.sched_getaffinity(0))}
     try:
         done = subprocess.run(command_of(program, build), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=PATIENCE, preexec_fn=on_cores(last_core) if program.one_core else None)
+                              timeout=PATIENCE, preexec_fn=on_cores(last_core) if program.one_core else None,
+                              env=dict(os.environ, ERL_CRASH_DUMP_SECONDS="0"))  # no file left in the user's folder
     except subprocess.TimeoutExpired:
         raise RuntimeError("took longer than %d s" % PATIENCE) from None
     lines = [line for line in done.stdout.splitlines() if line.count("\t") == 6]
