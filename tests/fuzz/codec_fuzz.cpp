@@ -5,6 +5,7 @@
 #include "mp/error.hpp"
 
 #include <bitset>
+#include <cereal/cereal.hpp>
 #include <chrono>
 #include <complex>
 #include <cstdint>
