@@ -6,6 +6,7 @@
 
 #include "channel/operations.hpp"
 #include "mp/detail/io_executor.hpp"
+#include "os/per_process.hpp"
 
 #include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -22,14 +23,13 @@
 #include <ctime>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <string>
 
 namespace mp::detail {
 namespace {
 
 // Invariants: (1) a runtime is never destroyed: handlers of detached code may still name its context;
-// (2) `current` changes only under start_mutex; (3) in a forked child `current` stays null until the reset.
+// (2) `current_runtime` changes only under start_mutex; (3) in a forked child `current_runtime` stays null until the reset.
 struct runtime {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
@@ -39,16 +39,14 @@ struct runtime {
 
 enum class life : int { not_started, running, stopped, forked };
 
-std::atomic<runtime*> current{nullptr};
-std::atomic<runtime*> last{nullptr};  // stopped, and kept reachable: a leak checker must not call (1) a leak
-std::atomic<life> state{life::not_started};
+std::atomic<runtime*> current_runtime{nullptr};
+std::atomic<runtime*> last_runtime{nullptr};  // stopped, and kept reachable: a leak checker must not call (1) a leak
+std::atomic<life> thread_state{life::not_started};
 
-// In storage of their own, so that a forked child can begin again with a fresh mutex without freeing anything.
-alignas(std::mutex) std::byte start_mutex_storage[sizeof(std::mutex)];
-std::mutex& start_mutex() noexcept {
-  static std::mutex* const made = new (start_mutex_storage) std::mutex;
-  return *made;
-}
+struct start_lock {
+  std::mutex mutex;
+};
+std::mutex& start_mutex() noexcept { return os::fork_state<start_lock>::get().mutex; }
 
 thread_local bool is_io_thread = false;
 
@@ -90,12 +88,12 @@ void* run_thread(void* argument) {
 
 void in_forked_child() noexcept {
   is_io_thread = false;
-  last.store(current.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  current.store(nullptr, std::memory_order_relaxed);
-  state.store(life::forked, std::memory_order_relaxed);
+  last_runtime.store(current_runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  current_runtime.store(nullptr, std::memory_order_relaxed);
+  thread_state.store(life::forked, std::memory_order_relaxed);
 }
 
-void at_exit() { stop_io_thread(std::chrono::seconds(1)); }
+void stop_at_exit() { stop_io_thread(std::chrono::seconds(1)); }
 
 [[noreturn]] void refuse(life why) {
   if (why == life::forked)
@@ -107,12 +105,13 @@ void at_exit() { stop_io_thread(std::chrono::seconds(1)); }
 
 runtime& start() {
   const std::lock_guard lock(start_mutex());
-  if (runtime* rt = current.load(std::memory_order_relaxed)) return *rt;
-  if (const life now = state.load(std::memory_order_relaxed); now == life::stopped || now == life::forked) refuse(now);
+  if (runtime* rt = current_runtime.load(std::memory_order_relaxed)) return *rt;
+  if (const life now = thread_state.load(std::memory_order_relaxed); now == life::stopped || now == life::forked)
+    refuse(now);
 
   static const bool hooks = [] {
     ::pthread_atfork(nullptr, nullptr, [] { in_forked_child(); });
-    std::atexit(at_exit);
+    std::atexit(stop_at_exit);
     return true;
   }();
   static_cast<void>(hooks);
@@ -125,13 +124,13 @@ runtime& start() {
   const int err = ::pthread_create(&made->thread, nullptr, run_thread, made.get());
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (err != 0) throw_system_error(errc::out_of_resources, "cannot start the I/O thread", err);
-  state.store(life::running, std::memory_order_relaxed);
-  current.store(made.get(), std::memory_order_release);  // pairs with the acquire in get()
+  thread_state.store(life::running, std::memory_order_relaxed);
+  current_runtime.store(made.get(), std::memory_order_release);  // pairs with the acquire in get()
   return *made.release();
 }
 
 runtime& get() {
-  runtime* rt = current.load(std::memory_order_acquire);
+  runtime* rt = current_runtime.load(std::memory_order_acquire);
   return rt ? *rt : start();
 }
 
@@ -149,9 +148,9 @@ void io_thread_ref::post(std::unique_ptr<posted_call> call) const {
 
 bool on_io_thread() noexcept { return is_io_thread; }
 
-bool has_io_thread() noexcept { return current.load(std::memory_order_acquire) != nullptr; }
+bool has_io_thread() noexcept { return current_runtime.load(std::memory_order_acquire) != nullptr; }
 
-bool has_io_thread_ended() noexcept { return state.load(std::memory_order_relaxed) == life::stopped; }
+bool has_io_thread_ended() noexcept { return thread_state.load(std::memory_order_relaxed) == life::stopped; }
 
 void check_may_wait(const char* what) {
   if (is_io_thread)
@@ -168,7 +167,7 @@ void start_operation(std::shared_ptr<async_operation> operation) {
 }
 
 void cancel_operation(const std::weak_ptr<async_operation>& which) noexcept {
-  runtime* rt = current.load(std::memory_order_acquire);
+  runtime* rt = current_runtime.load(std::memory_order_acquire);
   const auto here = which.lock();
   // Forbidden at once: what is put after the cancellation is for somebody else. The I/O thread tells the handler.
   if (!rt || !here || !here->forbid()) return;
@@ -206,11 +205,12 @@ void stop_io_thread(std::chrono::milliseconds limit) noexcept {
   runtime* rt = nullptr;
   {
     const std::lock_guard lock(start_mutex());
-    rt = current.exchange(nullptr, std::memory_order_acq_rel);
-    if (state.load(std::memory_order_relaxed) != life::forked) state.store(life::stopped, std::memory_order_relaxed);
+    rt = current_runtime.exchange(nullptr, std::memory_order_acq_rel);
+    if (thread_state.load(std::memory_order_relaxed) != life::forked)
+      thread_state.store(life::stopped, std::memory_order_relaxed);
   }
   if (!rt) return;
-  last.store(rt, std::memory_order_release);
+  last_runtime.store(rt, std::memory_order_release);
   try {
     // First the handlers hear of it, then the thread ends: both are posted, so the order is theirs.
     asio::post(rt->context, [rt] {
@@ -231,10 +231,10 @@ void stop_io_thread(std::chrono::milliseconds limit) noexcept {
 }
 
 void reset_io_thread_in_child() noexcept {
-  new (start_mutex_storage) std::mutex;
+  os::fork_state<start_lock>::begin_again();
   is_io_thread = false;
-  current.store(nullptr, std::memory_order_relaxed);
-  state.store(life::not_started, std::memory_order_relaxed);
+  current_runtime.store(nullptr, std::memory_order_relaxed);
+  thread_state.store(life::not_started, std::memory_order_relaxed);
 }
 
 error_code to_error_code(std::exception_ptr problem) noexcept {

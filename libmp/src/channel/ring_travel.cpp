@@ -5,6 +5,7 @@
 #include "mp/detail/decoder.hpp"
 #include "mp/detail/encoder.hpp"
 #include "mp/error.hpp"
+#include "os/per_process.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,24 +18,11 @@ namespace mp::ring {
 namespace {
 
 /// Every channel of this process by its memory's identity. A forked child starts with a new one.
-struct registry {
+struct ring_registry {
   std::mutex mutex;
   std::map<os::file_id, std::weak_ptr<ring_channel>> channels;
-
-  u64 made_in = os::fork_generation();
-
-  static registry& get() {
-    // Never destroyed: channels may be let go of in static destructors. In a forked child the old one may be locked.
-    static std::atomic<registry*> instance{nullptr};
-    registry* seen = instance.load(std::memory_order_acquire);
-    if (!seen || seen->made_in != os::fork_generation()) {
-      // Two threads may come here at once: one registry wins, both use it.
-      auto fresh = std::make_unique<registry>();
-      if (instance.compare_exchange_strong(seen, fresh.get(), std::memory_order_acq_rel)) seen = fresh.release();
-    }
-    return *seen;
-  }
 };
+ring_registry& the_registry() { return os::one_per_process<ring_registry>(); }
 
 void check_socket(const unique_fd& fd) {
   struct stat info {};
@@ -46,7 +34,7 @@ void check_socket(const unique_fd& fd) {
 
 // An entry keeps the memory of the object it names, so it goes with it. A newer object may have the place by now.
 void forget_channel(const os::file_id& id) noexcept {
-  registry& all = registry::get();
+  ring_registry& all = the_registry();
   const std::lock_guard lock(all.mutex);
   const auto found = all.channels.find(id);
   if (found != all.channels.end() && found->second.expired()) all.channels.erase(found);
@@ -118,7 +106,7 @@ void ring_channel::adopt(ring_fds fds, role r) {
 
 std::shared_ptr<detail::channel> make_ring_channel(const detail::channel_options& options) {
   auto channel = std::make_shared<ring_channel>(options);
-  registry& all = registry::get();
+  ring_registry& all = the_registry();
   const std::lock_guard lock(all.mutex);
   all.channels[channel->id()] = channel;
   return channel;
@@ -143,7 +131,7 @@ detail::imported_handle import_ring_handle(detail::decoder& d, std::uint64_t exp
     detail::throw_error(errc::type_mismatch, "a handle arrived whose channel carries another type of item");
   os::check_memfd(fds.memory.get(), file_bytes);
   const os::file_id id = os::identify(fds.memory.get());
-  registry& all = registry::get();
+  ring_registry& all = the_registry();
   std::shared_ptr<ring_channel> channel;  // before the lock: if it is the last owner, its end takes the lock, too
   const std::lock_guard lock(all.mutex);
   if (const auto known = all.channels.find(id); known != all.channels.end()) channel = known->second.lock();
@@ -160,7 +148,7 @@ detail::imported_handle import_ring_handle(detail::decoder& d, std::uint64_t exp
 }
 
 void leave_ring_channels() noexcept {
-  registry& all = registry::get();
+  ring_registry& all = the_registry();
   std::vector<std::shared_ptr<ring_channel>> living;
   {
     const std::lock_guard lock(all.mutex);

@@ -7,6 +7,7 @@
 #include "mp/detail/decoder.hpp"
 #include "mp/error.hpp"
 #include "os/memfd.hpp"
+#include "os/per_process.hpp"
 #include "os/socket.hpp"
 
 #include <fcntl.h>
@@ -45,19 +46,9 @@ unique_fd copy_of(const os::guarded_fd& fd) {
 }
 
 // Made anew in a forked child: what is in the parent's belongs to the parent.
-struct registry {
-  const std::uint64_t generation = os::fork_generation();
+struct pipe_registry {
   std::mutex mutex;
   std::set<pipe_channel*> pipes;
-  static registry& get() {
-    static std::atomic<registry*> instance{nullptr};
-    registry* now = instance.load(std::memory_order_acquire);
-    while (!now || now->generation != os::fork_generation()) {
-      auto fresh = std::make_unique<registry>();
-      if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
-    }
-    return *now;
-  }
 };
 
 }  // namespace
@@ -68,7 +59,7 @@ pipe_channel::pipe_channel(const channel_options& options, pipe_fds fds)
       put_(std::move(fds.put_end)),
       get_(std::move(fds.get_end)),
       credits_(std::move(fds.credits)) {
-  registry& all = registry::get();
+  pipe_registry& all = os::one_per_process<pipe_registry>();
   const std::lock_guard lock(all.mutex);
   all.pipes.insert(this);
 }
@@ -76,7 +67,7 @@ pipe_channel::pipe_channel(const channel_options& options, pipe_fds fds)
 pipe_channel::~pipe_channel() {
   // In a forked child the lock may be held for ever by a thread that is not there.
   if (made_in_ != os::fork_generation()) return;
-  registry& all = registry::get();
+  pipe_registry& all = os::one_per_process<pipe_registry>();
   const std::lock_guard lock(all.mutex);
   all.pipes.erase(this);
 }
@@ -95,7 +86,7 @@ void pipe_channel::leave_at_exit() noexcept {
 }
 
 void leave_pipe_channels() noexcept {
-  registry& all = registry::get();
+  pipe_registry& all = os::one_per_process<pipe_registry>();
   const std::lock_guard lock(all.mutex);
   for (pipe_channel* pipe : all.pipes) pipe->leave_at_exit();
 }

@@ -76,7 +76,7 @@ loaded_module describe(const dl_phdr_info& info) {
 // What is loaded, as this thread saw it last. Per thread: no lock that another thread could hold during a fork.
 class code_map {
 public:
-  const std::vector<loaded_module>& modules() {
+  const std::vector<loaded_module>& loaded_modules() {
     changes now;
     ::dl_iterate_phdr(read_changes, &now);
     if (now.adds != seen_.adds || now.subs != seen_.subs || modules_.empty()) {
@@ -104,15 +104,15 @@ private:
   std::vector<loaded_module> modules_;
 };
 
-const std::vector<loaded_module>& modules() {
+const std::vector<loaded_module>& loaded_modules() {
   thread_local code_map map;
-  return map.modules();
+  return map.loaded_modules();
 }
 
 // Two copies of one build may be loaded: the one of the recorded path comes first.
 const loaded_module* find_build(const code_place& place) {
   const loaded_module* found = nullptr;
-  for (const loaded_module& m : modules()) {
+  for (const loaded_module& m : loaded_modules()) {
     if (m.build != place.build) continue;
     if (m.path == place.module) return &m;
     if (!found) found = &m;
@@ -124,7 +124,7 @@ std::string name_of(const code_place& place) { return place.module.empty() ? "th
 
 }  // namespace
 
-void note_modules() { static_cast<void>(modules()); }
+void note_modules() { static_cast<void>(loaded_modules()); }
 
 bool read_build_id(const std::byte* bytes, std::size_t size, std::size_t alignment, build_id& out) noexcept {
   const auto padded = [&](std::size_t n) { return alignment == 8 ? (n + 7) / 8 * 8 : (n + 3) / 4 * 4; };
@@ -146,7 +146,7 @@ bool read_build_id(const std::byte* bytes, std::size_t size, std::size_t alignme
 }
 
 bool locate_code(std::uintptr_t address, code_place& out) {
-  for (const loaded_module& m : modules()) {
+  for (const loaded_module& m : loaded_modules()) {
     if (!m.has_code_at(address)) continue;
     out = {m.build, address - m.base, m.path};
     return true;
@@ -157,7 +157,7 @@ bool locate_code(std::uintptr_t address, code_place& out) {
 code_status find_code(const code_place& place, std::uintptr_t& address, std::string& problem) {
   const loaded_module* m = find_build(place);
   if (!m && !place.module.empty()) {
-    const auto& all = modules();
+    const auto& all = loaded_modules();
     const bool other = std::any_of(all.begin(), all.end(), [&](const auto& l) { return l.path == place.module; });
     // Never closed again: the code is going to run, and may leave statics and threads behind.
     if (!other && ::dlopen(place.module.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) {

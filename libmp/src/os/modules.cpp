@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t max_modules = 192;  // what is beyond has no names in backtraces, and its build is not compared
 std::array<module, max_modules> table;
 std::size_t count = 0;
-int image = -1;
+int image_file = -1;
 
 std::uint64_t hash(const void* bytes, std::size_t n, std::uint64_t seed = 0xcbf29ce484222325u) noexcept {
   const auto* at = static_cast<const unsigned char*>(bytes);
@@ -83,12 +83,12 @@ void remember_image() noexcept {
       ::close(fd);
       fd = above;
     }
-    image = fd;
+    image_file = fd;
     ::dl_iterate_phdr(add_module, nullptr);
   });
 }
 
-int image_fd() noexcept { return image; }
+int image_fd() noexcept { return image_file; }
 
 std::span<const module> modules() noexcept { return {table.data(), count}; }
 

@@ -3,11 +3,11 @@
 #include "process/at_exit.hpp"
 
 #include "mp/this_process.hpp"
+#include "os/per_process.hpp"
 
 #include <cstdio>
 #include <exception>
 #include <mutex>
-#include <new>
 #include <vector>
 
 namespace mp {
@@ -18,17 +18,14 @@ struct hooks {
   std::mutex mutex;
   std::vector<std::function<void()>> list;
 };
-alignas(hooks) std::byte storage[sizeof(hooks)];
-hooks& all() noexcept {
-  static hooks* const made = new (storage) hooks;
-  return *made;
-}
+using all_hooks = os::fork_state<hooks>;
 
 std::function<void()> take_last() {
-  const std::lock_guard lock(all().mutex);
-  if (all().list.empty()) return {};
-  auto hook = std::move(all().list.back());
-  all().list.pop_back();
+  hooks& all = all_hooks::get();
+  const std::lock_guard lock(all.mutex);
+  if (all.list.empty()) return {};
+  auto hook = std::move(all.list.back());
+  all.list.pop_back();
   return hook;
 }
 
@@ -46,17 +43,15 @@ void run_exit_hooks() noexcept {
   }
 }
 
-void abandon_exit_hooks() noexcept {
-  all();
-  new (storage) hooks;
-}
+void abandon_exit_hooks() noexcept { all_hooks::begin_again(); }
 
 }  // namespace detail
 
 void at_exit(std::function<void()> hook) {
   if (!hook) return;
-  const std::lock_guard lock(detail::all().mutex);
-  detail::all().list.push_back(std::move(hook));
+  detail::hooks& all = detail::all_hooks::get();
+  const std::lock_guard lock(all.mutex);
+  all.list.push_back(std::move(hook));
 }
 
 }  // namespace mp

@@ -3,34 +3,31 @@
 #include "process/lifelines.hpp"
 
 #include "os/lifeline.hpp"
+#include "os/per_process.hpp"
 
 #include <mutex>
-#include <new>
 
 namespace mp::detail {
 namespace {
 
-struct holder {
+struct own_lifeline {
   std::mutex mutex;
   os::lifeline pipe;
 };
-alignas(holder) std::byte storage[sizeof(holder)];
-holder& held() noexcept {
-  static holder* const made = new (storage) holder;
-  return *made;
-}
+using the_lifeline = os::fork_state<own_lifeline>;
 
 }  // namespace
 
 int lifeline_for_children() {
-  const std::lock_guard lock(held().mutex);
-  if (!held().pipe.read) held().pipe = os::make_lifeline();
-  return held().pipe.read.get();
+  own_lifeline& own = the_lifeline::get();
+  const std::lock_guard lock(own.mutex);
+  if (!own.pipe.read) own.pipe = os::make_lifeline();
+  return own.pipe.read.get();
 }
 
 void abandon_lifeline() noexcept {
-  held().pipe.read.reset();  // the write end was closed by the fork hook
-  new (storage) holder;
+  the_lifeline::get().pipe.read.reset();  // the write end was closed by the fork hook
+  the_lifeline::begin_again();
 }
 
 }  // namespace mp::detail

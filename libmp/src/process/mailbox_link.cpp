@@ -7,6 +7,7 @@
 #include "mp/detail/async.hpp"
 #include "mp/error.hpp"
 #include "os/memfd.hpp"
+#include "os/per_process.hpp"
 #include "os/proc.hpp"
 #include "process/child.hpp"
 #include "process/mailbox_state.hpp"
@@ -143,16 +144,7 @@ void mailbox_state::adopt(handle fresh) {
   keep = handle(own.shared(), role::sender);
 }
 
-mailbox_state& own_mailbox() {
-  static std::atomic<mailbox_state*> instance{nullptr};
-  mailbox_state* now = instance.load(std::memory_order_acquire);
-  while (!now || now->generation != os::fork_generation()) {
-    // Never destroyed. A forked child starts with a new one.
-    auto fresh = std::make_unique<mailbox_state>();
-    if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
-  }
-  return *now;
-}
+mailbox_state& own_mailbox() { return os::one_per_process<mailbox_state>(); }
 
 void expect_mailbox() {
   static std::once_flag registered;

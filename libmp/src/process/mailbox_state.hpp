@@ -12,7 +12,6 @@
 #include "mp/detail/handle.hpp"
 #include "mp/mailbox.hpp"
 #include "os/control.hpp"
-#include "os/fork_guard.hpp"
 #include "process/mailbox_link.hpp"
 #include "process/outbox.hpp"
 
@@ -92,7 +91,6 @@ bool post_mail(const std::shared_ptr<address_state>& to, const letter& what, con
 
 /// Everything of this process's mailbox.
 struct mailbox_state {
-  const std::uint64_t generation = os::fork_generation();
   std::recursive_mutex mutex;  // guards the following; an address is encoded under it
   handle own, keep;            // everything; a sender, so that no receive ends because nobody is left
   bool known_outside = false;  // somebody may hold our address: the mailbox cannot be exchanged any more

@@ -55,7 +55,7 @@ one_cause look_at(std::exception_ptr problem) {
 }
 
 template <class Handler>
-struct registry {
+struct handler_registry {
   struct entry {
     os::control_kind kind{};
     Handler handler = nullptr;
@@ -74,8 +74,8 @@ struct registry {
     return nullptr;
   }
 };
-registry<parent_handler> in_parent;
-registry<child_handler> in_child;
+handler_registry<parent_handler> in_parent;
+handler_registry<child_handler> in_child;
 
 }  // namespace
 

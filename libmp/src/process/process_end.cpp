@@ -26,10 +26,10 @@ std::atomic<bool> ends_by_signal{false};
 // A process that SIGKILL does not end within this sits in the kernel, or in a debugger.
 constexpr std::chrono::seconds kernel_patience{2};
 
-using children = std::vector<std::shared_ptr<child>>;
+using child_list = std::vector<std::shared_ptr<child>>;
 
 // Waits for all; those that ended go from `running` to `gone`.
-void await(children& running, time_point until, bool killed, std::vector<ended_process>& gone) {
+void await(child_list& running, time_point until, bool killed, std::vector<ended_process>& gone) {
   while (!running.empty()) {
     const auto before = running.size();
     std::erase_if(running, [&](const std::shared_ptr<child>& c) {
@@ -54,7 +54,7 @@ std::vector<ended_process> end_processes(time_point until) {
   std::vector<ended_process> gone;
   // Again: a start that was under way when they were refused may have come through.
   for (int round = 0; round < 3; ++round) {
-    children running = all_children();
+    child_list running = all_children();
     if (running.empty()) break;
     for (const auto& c : running) {
       c->send(os::control_kind::stop_request, {}, {}, time_point::min());

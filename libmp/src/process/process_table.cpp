@@ -2,6 +2,7 @@
 
 #include "process/process_table.hpp"
 
+#include "os/per_process.hpp"
 #include "process/mailbox_link.hpp"
 
 #include <poll.h>
@@ -9,7 +10,6 @@
 #include <csignal>
 #include <cstdio>
 #include <mutex>
-#include <new>
 #include <unordered_map>
 
 namespace mp::detail {
@@ -27,12 +27,7 @@ struct table {
   std::size_t look_again = 0;  // look at them when there are more than this
 };
 
-// In storage of its own: a forked child begins again without ending what is its parent's.
-alignas(table) std::byte storage[sizeof(table)];
-table& the_table() noexcept {
-  static table* const made = new (storage) table;
-  return *made;
-}
+table& the_table() noexcept { return os::fork_state<table>::get(); }
 
 // Few are looked at each time, many only when their number has doubled: each start costs the same.
 constexpr std::size_t always_looked_at = 8;
@@ -158,7 +153,8 @@ void end_children() noexcept {
 
 void abandon_process_table() noexcept {
   for (const auto& [key, e] : the_table().all) e.child->abandon();
-  new (storage) table;  // the entries are leaked on purpose: other handles of the parent's image still name them
+  os::fork_state<
+      table>::begin_again();  // the entries are leaked on purpose: other handles of the parent's image still name them
 }
 
 }  // namespace mp::detail

@@ -186,7 +186,7 @@ struct ways {
     return nullptr;
   }
 };
-ways& registry() {
+ways& all_ways() {
   static auto* const made = new ways;  // static destructors may still throw
   return *made;
 }
@@ -205,7 +205,7 @@ const void* current_object() noexcept {
 
 void add_exception_way(const exception_way& way) noexcept {
   try {
-    registry().add(way);
+    all_ways().add(way);
   } catch (...) {
     // No memory before main: it arrives as task_threw.
   }
@@ -221,7 +221,7 @@ std::vector<std::byte> encode_exception(std::exception_ptr problem, std::string 
       std::rethrow_exception(problem);
     } catch (...) {
       const std::type_info* type = abi::__cxa_current_exception_type();
-      if (type) way = registry().find([type](const exception_way& w) { return *w.info == *type; });
+      if (type) way = all_ways().find([type](const exception_way& w) { return *w.info == *type; });
       try {
         if (way) body = encode_with([&](encoder& e) { way->encode(e, current_object()); });
         if (!body.fds.empty()) way = nullptr;  // an exception owns no descriptors
@@ -251,7 +251,7 @@ std::exception_ptr decode_exception(std::span<const std::byte> bytes, task_id ta
     } else {
       why = decode<mp::failure>(d);
       const auto type = decode<std::uint64_t>(d);
-      if (type != way_unknown) way = registry().find([type](const exception_way& w) { return w.type == type; });
+      if (type != way_unknown) way = all_ways().find([type](const exception_way& w) { return w.type == type; });
     }
     remote_error origin(why, task, attempt, std::move(worker));
     if (way) {

@@ -7,6 +7,7 @@
 #include "mp/detail/request.hpp"
 #include "mp/error.hpp"
 #include "mp/remote_error.hpp"
+#include "os/per_process.hpp"
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
 #include "process/mailbox_state.hpp"
@@ -30,7 +31,7 @@ namespace {
 
 using peer = std::pair<pid_t, std::uint64_t>;
 
-struct entry {
+struct open_entry {
   open_request* request = nullptr;
   state_ptr<future_base> keep;
   time_point until;
@@ -42,33 +43,23 @@ using watched_end = std::unique_ptr<asio::posix::stream_descriptor>;
 
 // Everything is guarded by the mutex; what waits runs on the I/O thread. Nothing is answered under the lock: hooks of
 // the future may ask again.
-struct table {
-  const std::uint64_t generation = os::fork_generation();
+struct request_table {
   std::mutex mutex;
   handle answers;  // a receiver and a sender, held together as everything
-  std::unordered_map<std::uint64_t, entry> open;
+  std::unordered_map<std::uint64_t, open_entry> open;
   std::map<peer, watched_end> peers;
   std::shared_ptr<asio::steady_timer> timer;
   time_point timer_at = time_point::max();
   bool listening = false;
 
-  static table& get() {
-    static std::atomic<table*> instance{nullptr};
-    table* now = instance.load(std::memory_order_acquire);
-    while (!now || now->generation != os::fork_generation()) {
-      auto fresh = std::make_unique<table>();  // never destroyed; a forked child begins with a new one
-      if (instance.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
-    }
-    return *now;
-  }
-
   // Under the lock: an entry that is no longer open.
-  entry remove(std::unordered_map<std::uint64_t, entry>::iterator at) {
-    entry gone = std::move(at->second);
+  open_entry remove(std::unordered_map<std::uint64_t, open_entry>::iterator at) {
+    open_entry gone = std::move(at->second);
     open.erase(at);
     return gone;
   }
 };
+request_table& the_requests() { return os::one_per_process<request_table>(); }
 
 std::exception_ptr problem(errc code, const std::string& text) { return std::make_exception_ptr(error(code, text)); }
 
@@ -76,9 +67,9 @@ std::string name_of(const peer& p) { return "address::request: process " + std::
 
 /// Fails all that `chosen` says, outside of the lock.
 template <class Chosen>
-void fail_where(table& t, Chosen chosen, errc code, const char* what) noexcept {
+void fail_where(request_table& t, Chosen chosen, errc code, const char* what) noexcept {
   try {
-    std::vector<entry> gone;
+    std::vector<open_entry> gone;
     {
       const std::lock_guard lock(t.mutex);
       for (auto it = t.open.begin(); it != t.open.end();) {
@@ -86,18 +77,18 @@ void fail_where(table& t, Chosen chosen, errc code, const char* what) noexcept {
         if (chosen(here->second)) gone.push_back(t.remove(here));
       }
     }
-    for (entry& e : gone) e.request->failed(problem(code, name_of(e.whom) + what));
+    for (open_entry& e : gone) e.request->failed(problem(code, name_of(e.whom) + what));
   } catch (...) {
     // No memory: the deadline, or the next look, tells them.
   }
 }
 
 void take_answer(void*, incoming&& item) {
-  table& t = table::get();
+  request_table& t = the_requests();
   decoder d(item.bytes, std::move(item.fds));
   const auto number = d.number<std::uint64_t>();
   const bool good = d.flag();
-  entry e;
+  open_entry e;
   {
     const std::lock_guard lock(t.mutex);
     const auto at = t.open.find(number);
@@ -112,7 +103,7 @@ void take_answer(void*, incoming&& item) {
     e.request->failed(decode_exception({at, left}, 0, 1, "process " + std::to_string(e.whom.first)));
 }
 
-void drain(table& t) {
+void drain(request_table& t) {
   for (;;) {
     std::size_t taken = 0;
     if (t.answers.shared()->get(role::whole, 64, take_answer, nullptr, time_point::min(), taken) != op_status::ok)
@@ -122,9 +113,9 @@ void drain(table& t) {
 
 class listen_operation final : public async_operation {
 public:
-  const void* group() const noexcept override { return &table::get(); }
+  const void* group() const noexcept override { return &the_requests(); }
   bool try_finish() noexcept override {
-    table& t = table::get();
+    request_table& t = the_requests();
     try {
       drain(t);
     } catch (...) {
@@ -137,7 +128,7 @@ public:
   }
   int prepare() noexcept override {
     try {
-      const auto from = table::get().answers.shared();
+      const auto from = the_requests().answers.shared();
       return from->prepare_poll(role::whole, side::get) ? at_once : from->poll_fd(side::get);
     } catch (...) {
       return none;
@@ -145,18 +136,18 @@ public:
   }
   void abort(const error_code&) noexcept override {
     fail_where(
-        table::get(), [](const entry&) { return true; }, errc::shut_down,
+        the_requests(), [](const open_entry&) { return true; }, errc::shut_down,
         " was asked, and then the library was shut down here");
   }
 };
 
-void set_timer(table& t, time_point next);
+void set_timer(request_table& t, time_point next);
 
 void on_timer() noexcept {
-  table& t = table::get();
+  request_table& t = the_requests();
   const time_point now = std::chrono::steady_clock::now();
   fail_where(
-      t, [now](const entry& e) { return e.until <= now; }, errc::deadline_exceeded, " did not answer in time");
+      t, [now](const open_entry& e) { return e.until <= now; }, errc::deadline_exceeded, " did not answer in time");
   try {
     const std::lock_guard lock(t.mutex);
     t.timer_at = time_point::max();
@@ -169,7 +160,7 @@ void on_timer() noexcept {
 }
 
 // Under the lock.
-void set_timer(table& t, time_point next) {
+void set_timer(request_table& t, time_point next) {
   if (next >= t.timer_at) return;
   if (!t.timer) t.timer = std::make_shared<asio::steady_timer>(io_context());
   t.timer_at = next;
@@ -182,7 +173,7 @@ void set_timer(table& t, time_point next) {
 }
 
 void on_end_of(const peer& whom) noexcept {
-  table& t = table::get();
+  request_table& t = the_requests();
   try {
     drain(t);  // what it answered before counts
   } catch (...) {
@@ -196,11 +187,11 @@ void on_end_of(const peer& whom) noexcept {
     }
   }
   fail_where(
-      t, [&](const entry& e) { return e.whom == whom; }, errc::peer_died, " ended before it answered");
+      t, [&](const open_entry& e) { return e.whom == whom; }, errc::peer_died, " ended before it answered");
 }
 
 // Under the lock. Nobody else's pid: the start time says so after the descriptor is open.
-void watch(table& t, const peer& whom) {
+void watch(request_table& t, const peer& whom) {
   if (whom.first == ::getpid() || t.peers.count(whom) != 0) return;
   unique_fd fd = os::open_pidfd(whom.first);
   const bool same = fd && os::start_time_of(whom.first) == whom.second;
@@ -225,22 +216,22 @@ open_request::open_request()
       }()) {}
 
 void forget_request(std::uint64_t number) noexcept {
-  entry gone;
-  table& t = table::get();
+  open_entry gone;
+  request_table& t = the_requests();
   const std::lock_guard lock(t.mutex);
   if (const auto at = t.open.find(number); at != t.open.end()) gone = t.remove(at);
 }
 
 bool is_open_request(std::uint64_t number) noexcept {
-  table& t = table::get();
+  request_table& t = the_requests();
   const std::lock_guard lock(t.mutex);
   return t.open.count(number) != 0;
 }
 
 void fail_request(std::uint64_t number, std::exception_ptr why) noexcept {
-  entry gone;
+  open_entry gone;
   {
-    table& t = table::get();
+    request_table& t = the_requests();
     const std::lock_guard lock(t.mutex);
     if (const auto at = t.open.find(number); at != t.open.end()) gone = t.remove(at);
   }
@@ -250,7 +241,7 @@ void fail_request(std::uint64_t number, std::exception_ptr why) noexcept {
 void refuse_request(std::uint64_t number) noexcept {
   pid_t whom = 0;
   {
-    table& t = table::get();
+    request_table& t = the_requests();
     const std::lock_guard lock(t.mutex);
     if (const auto at = t.open.find(number); at != t.open.end()) whom = at->second.whom.first;
   }
@@ -263,7 +254,7 @@ void refuse_request(std::uint64_t number) noexcept {
 }
 
 const handle& own_answers() {
-  table& t = table::get();
+  request_table& t = the_requests();
   const std::lock_guard lock(t.mutex);
   if (!t.answers.is_open()) t.answers = handle(make_channel({}), role::whole);
   return t.answers;
@@ -279,7 +270,7 @@ bool send_request(const std::shared_ptr<address_state>& to, const letter& what, 
   };
   if (!to) return fail(problem(errc::closed, "address::request: the address names nobody"));
   static_cast<void>(own_answers());
-  table& t = table::get();
+  request_table& t = the_requests();
   const peer whom{to->pid(), to->start_time()};
   // A seat that nobody holds.
   if (whom.first == 0) return fail(problem(errc::peer_died, "address::request: nobody runs there now"));

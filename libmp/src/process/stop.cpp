@@ -5,13 +5,13 @@
 #include "mp/detail/async.hpp"
 #include "mp/this_process.hpp"
 #include "os/control.hpp"
+#include "os/per_process.hpp"
 #include "process/mailbox_link.hpp"
 #include "process/messages.hpp"
 #include "process/self.hpp"
 
 #include <memory>
 #include <mutex>
-#include <new>
 
 namespace mp {
 namespace detail {
@@ -22,11 +22,7 @@ struct stop_state {
   std::stop_source source;
   bool watching = false;
 };
-alignas(stop_state) std::byte storage[sizeof(stop_state)];
-stop_state& state() noexcept {
-  static stop_state* const made = new (storage) stop_state;
-  return *made;
-}
+using own_stop = os::fork_state<stop_state>;
 
 class parent_watch final : public async_operation {
 public:
@@ -55,18 +51,16 @@ public:
 
 }  // namespace
 
-void trip_stop_token() noexcept { state().source.request_stop(); }
+void trip_stop_token() noexcept { own_stop::get().source.request_stop(); }
 
-void reset_stop_state() noexcept {
-  state();
-  new (storage) stop_state;
-}
+void reset_stop_state() noexcept { own_stop::begin_again(); }
 
 void watch_parent() {
   if (!this_self().is_child) return;
   {
-    const std::lock_guard lock(state().mutex);
-    if (std::exchange(state().watching, true)) return;
+    stop_state& own = own_stop::get();
+    const std::lock_guard lock(own.mutex);
+    if (std::exchange(own.watching, true)) return;
   }
   expect_mailbox();
   start_operation(std::make_shared<parent_watch>());
@@ -76,7 +70,7 @@ void watch_parent() {
 
 std::stop_token this_process::stop_token() {
   detail::watch_parent();
-  return detail::state().source.get_token();
+  return detail::own_stop::get().source.get_token();
 }
 
 }  // namespace mp

@@ -57,6 +57,8 @@ private:
   bool was_pending_ = false;
 };
 
+}  // namespace
+
 // One of our own standard streams, for writes that do not wait. Its flags are the user's and stay as they are: a pipe or
 // a terminal is opened once more, through /proc, as an open file description of our own.
 class own_stream {
@@ -131,8 +133,6 @@ private:
   unique_fd again_;
   unique_fd room_;
 };
-
-}  // namespace
 
 /// Invariants (guarded by mutex_): (1) what came is in unpassed_ until it was passed on; (2) nothing more is read by
 /// pump() while unpassed_ is not empty: the child waits, as it would if it wrote to our stream itself.

@@ -7,6 +7,7 @@
 #include "mp/exit_status.hpp"
 #include "os/control.hpp"
 #include "os/lifeline.hpp"
+#include "os/per_process.hpp"
 #include "os/pidfd.hpp"
 #include "os/socket.hpp"
 #include "os/spawn.hpp"
@@ -22,13 +23,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <mutex>
-#include <new>
 #include <utility>
 
 namespace mp::detail {
 namespace {
 
-struct holder {
+struct own_zygote {
   std::timed_mutex starting;  // held while a server is started; before `mutex`
   std::mutex mutex;           // guards the following; never held while anybody waits
   std::shared_ptr<zygote_link> current;
@@ -36,14 +36,8 @@ struct holder {
 
 constexpr std::chrono::milliseconds look_around{20};
 
-// In storage of its own: a forked child begins again without running destructors of what is its parent's.
-alignas(holder) std::byte storage[sizeof(holder)];
-holder& held() noexcept {
-  static holder* const made = new (storage) holder;
-  return *made;
-}
+own_zygote& held() noexcept { return os::fork_state<own_zygote>::get(); }
 
-constexpr const char* called_off = "it was called off";
 constexpr const char* no_hello = "its hello is none: does the program write to descriptor 3 before mp::init?";
 
 [[noreturn]] void fail(os::spawned& server, errc code, const std::string& why) {
@@ -97,7 +91,7 @@ std::shared_ptr<zygote_link> start_zygote(time_point until, int give_up) {
   int problem = os::send_control(ours.get(), os::control_kind::hello, hello, {}, until);
   if (problem == 0) {
     const auto ready = os::wait_either(ours.get(), server.pidfd.get(), until, give_up);
-    if (!ready.first && !ready.second && os::is_readable(give_up)) fail(server, errc::cancelled, called_off);
+    if (!ready.first && !ready.second && os::is_readable(give_up)) fail(server, errc::cancelled, "it was called off");
     if (!ready.first && !ready.second) fail(server, errc::start_failed, "it said nothing in time");
     // Only what is there: a server that ended has said it before.
     const auto got = os::receive_control(ours.get(), answer, false);
@@ -177,7 +171,8 @@ std::shared_ptr<zygote_link> current_zygote(time_point until, int give_up) {
   std::unique_lock starts(held().starting, std::defer_lock);
   // Another thread may be starting one that hangs.
   while (!starts.try_lock_until(std::min(until, std::chrono::steady_clock::now() + look_around))) {
-    if (os::is_readable(give_up)) throw_error(errc::cancelled, std::string("the start ended early: ") + called_off);
+    if (os::is_readable(give_up))
+      throw_error(errc::cancelled, "the start ended early: it was called off");
     if (std::chrono::steady_clock::now() >= until)
       throw_error(errc::start_failed,
                   "the fork server that another thread starts was not ready in time (does the preload function hang?)");
@@ -205,7 +200,7 @@ void abandon_zygote() noexcept {
   auto& current = held().current;
   if (current) current->abandon();
   // The pointer itself is leaked on purpose: its count belongs to the parent's threads, too.
-  new (storage) holder;
+  os::fork_state<own_zygote>::begin_again();
 }
 
 }  // namespace mp::detail
