@@ -171,8 +171,7 @@ std::shared_ptr<zygote_link> current_zygote(time_point until, int give_up) {
   std::unique_lock starts(held().starting, std::defer_lock);
   // Another thread may be starting one that hangs.
   while (!starts.try_lock_until(std::min(until, std::chrono::steady_clock::now() + look_around))) {
-    if (os::is_readable(give_up))
-      throw_error(errc::cancelled, "the start ended early: it was called off");
+    if (os::is_readable(give_up)) throw_error(errc::cancelled, "the start ended early: it was called off");
     if (std::chrono::steady_clock::now() >= until)
       throw_error(errc::start_failed,
                   "the fork server that another thread starts was not ready in time (does the preload function hang?)");
