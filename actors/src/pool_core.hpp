@@ -131,6 +131,7 @@ private:
   };
   friend locked;
   struct remains;
+  static std::shared_ptr<void> make_remains();
 
   using backlog = std::map<int, unit_list, std::greater<>>;  // by priority
   struct seat {

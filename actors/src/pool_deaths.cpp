@@ -28,11 +28,20 @@ bool has_crashed(const pool_lane& lane) noexcept {
   }
 }
 
+// What is said of a death besides its tasks' answers: without memory for it, it goes unsaid.
+template <class Tell>
+void if_memory(Tell&& tell) noexcept {
+  try {
+    tell();
+  } catch (...) {
+  }
+}
+
 }  // namespace
 
 // A lane that nobody uses any more. Not locked where the last owner lets go.
 struct pool_core::remains {
-  explicit remains(std::shared_ptr<pool_core> of) noexcept : core(std::move(of)) {}
+  remains() noexcept = default;
   remains(const remains&) = delete;
   remains& operator=(const remains&) = delete;
   ~remains() {
@@ -42,16 +51,17 @@ struct pool_core::remains {
     --core->burials_;
     core->news_ = true;
   }
-  const std::shared_ptr<pool_core> core;
-  std::unique_ptr<pool_lane> lane;
+  std::shared_ptr<pool_core> core;
+  std::unique_ptr<pool_lane> lane;  // null: not buried yet
 };
+
+std::shared_ptr<void> pool_core::make_remains() { return std::make_shared<remains>(); }
 
 // Not locked. The names of what the dead one may have been running: read from symbol tables, once a function.
 void pool_core::name_functions(const pool_lane& lane) {
   std::vector<std::pair<std::uint32_t, unit_function>> wanted;
   {
     const locked lock(*this);
-    names_.resize(functions_.size());
     for (const pool_unit* u : lane.flight)
       if (u && names_[u->job->function].empty()) wanted.emplace_back(u->job->function, functions_[u->job->function]);
   }
@@ -73,7 +83,6 @@ void pool_core::on_end(std::uint64_t serial) noexcept {
     if (!which || which->state == pool_lane::life::ended) return;
     which->state = pool_lane::life::ended;  // from here on it is ours alone
     ++burials_;
-    names_.resize(functions_.size());
     for (const pool_unit* u : which->flight) has_nameless = has_nameless || (u && names_[u->job->function].empty());
   }
   // Names come from symbol tables, which may take long: that must not stop the I/O thread.
@@ -88,7 +97,8 @@ void pool_core::on_end(std::uint64_t serial) noexcept {
 // Not locked.
 void pool_core::find_and_bury(pool_lane* which) noexcept {
   mp::post_mortem found;
-  const auto last = std::make_shared<remains>(shared_from_this());
+  const auto last = std::static_pointer_cast<remains>(std::move(which->remains));
+  last->core = shared_from_this();
   try {
     if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
     if (found.status.signal() == SIGKILL && !which->killed) found.why = oom_.explain();
@@ -115,8 +125,10 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
     }
     if (options_.on_worker_exit) {
       const bool replaced = !terminated_ && !broken_ && s.wanted && !(closed_ && outstanding_ == 0);
-      worker_exit e{which->name, std::move(found), replaced};
-      callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
+      if_memory([&] {
+        worker_exit e{which->name, std::move(found), replaced};
+        callbacks_.push_back([f = options_.on_worker_exit, e = std::move(e)] { f(e); });
+      });
     }
     leave_if_over();
   }
@@ -185,12 +197,13 @@ void pool_core::bury(pool_lane& lane, mp::post_mortem& found) noexcept {
   while (!reversed.empty()) enqueue_front(*reversed.pop_front());
   if (!lane.told_to_leave || !found.status.success()) ++deaths_;
   // Of the pool's own end, that is.
-  if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
-  if (!in_task && !lane.told_to_leave) {
+  if_memory([&] {
+    if (closed_ || broken_) (lane.killed ? ends_.killed : ends_.ended).push_back({lane.name, found.pid, found.status});
+    if (in_task || lane.told_to_leave) return;
     broken_why_ = lane.name + " " + to_string(found.status);
     if (phase == worker_phase::initialising) broken_why_ += " in the initializer";
     if (!found.failure.what.empty()) broken_why_ += ": " + found.failure.what;
-  }
+  });
 }
 
 // Locked. What a dead worker has done of its last unit lies in the pipe, which is empty now, or in the draft.

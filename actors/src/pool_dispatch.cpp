@@ -226,7 +226,9 @@ void pool_core::end_if_resolved(pool_lane& lane, std::uint32_t number) noexcept 
 std::uint32_t pool_core::function_number(const unit_function& f) {
   for (std::size_t i = functions_.size(); i-- > 0;)  // the newest is the likeliest
     if (functions_[i] == f) return static_cast<std::uint32_t>(i);
-  function_ns_.push_back(0);
+  const std::size_t count = functions_.size() + 1;
+  function_ns_.resize(count);
+  names_.resize(count);  // a death must not want memory for this
   functions_.push_back(f);
   return static_cast<std::uint32_t>(functions_.size() - 1);
 }

@@ -70,6 +70,8 @@ public:
   std::shared_ptr<asio::posix::stream_descriptor> watch;
   bool watching = false;
 
+  std::shared_ptr<void> remains;  // made with the lane, for its burial: that must not want memory
+
   pool_unit*& at(std::uint32_t number) noexcept { return flight[number % lane_slots]; }
   bool has_results() const noexcept { return results.shared()->size() != 0; }
   slot_view slot(std::uint32_t number) const noexcept {

@@ -16,6 +16,7 @@ namespace mp::detail {
 // Not locked: starting takes a while, and may hang with the user's own main.
 std::unique_ptr<pool_lane> pool_core::make_lane(std::uint32_t number) {
   auto lane = std::make_unique<pool_lane>();
+  lane->remains = make_remains();
   {
     const locked lock(*this);
     const auto free = std::find(lane_used_.begin(), lane_used_.end(), false);
