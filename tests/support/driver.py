@@ -17,12 +17,13 @@ SUITES = ["unit", "conformance", "process", "actors", "fault", "fuzz", "lint", "
 # name -> (compiler, meson options, suites that run in it, multiplier of time limits)
 BUILDS = {
     "plain": ("", ["-Dsamples=true"], [suite for suite in SUITES if suite != "fuzz"], 1),
-    # Without groups of sources and without the precompiled header: each source includes what it needs.
+    # The sanitizer builds go without groups of sources and without the precompiled header: each source includes what it needs.
     "address": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Dunity=off", "-Db_pch=false",
                                "-Doptimization=0", "-Db_ndebug=false", "-Ddefault_library=static"],
                 ["unit", "conformance", "process", "actors", "fuzz"], 3),
-    "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=false",
+    "thread": ("clang++-19", ["-Dsamples=false", "-Dbench=false", "-Db_sanitize=thread", "-Db_lundef=false",
+                              "-Dunity=off", "-Db_pch=false",
                               "-Doptimization=0", "-Db_ndebug=false", "-Ddefault_library=static"],
                ["unit", "conformance"], 3),
 }

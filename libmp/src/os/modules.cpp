@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t max_modules = 192;  // what is beyond has no names in backtraces, and its build is not compared
 std::array<module, max_modules> table;
-std::size_t count = 0;
+std::size_t module_count = 0;
 int image_file = -1;
 
 std::uint64_t hash(const void* bytes, std::size_t n, std::uint64_t seed = 0xcbf29ce484222325u) noexcept {
@@ -52,8 +52,8 @@ bool hash_build_id(const dl_phdr_info& info, std::uint64_t& out) noexcept {
 }
 
 int add_module(dl_phdr_info* info, std::size_t, void*) noexcept {
-  if (count == max_modules) return 1;
-  module& m = table[count];
+  if (module_count == max_modules) return 1;
+  module& m = table[module_count];
   m.base = info->dlpi_addr;
   m.begin = UINTPTR_MAX;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -65,9 +65,9 @@ int add_module(dl_phdr_info* info, std::size_t, void*) noexcept {
   const std::string_view path = info->dlpi_name ? info->dlpi_name : "";
   path.copy(m.path, sizeof m.path - 1);
   const auto file = path.substr(path.rfind('/') + 1);
-  m.name_hash = count == 0 ? 1 : hash(file.data(), file.size());
+  m.name_hash = module_count == 0 ? 1 : hash(file.data(), file.size());
   if (!hash_build_id(*info, m.build_hash)) m.build_hash = hash(info->dlpi_phdr, info->dlpi_phnum * sizeof(ElfW(Phdr)));
-  ++count;
+  ++module_count;
   return 0;
 }
 
@@ -90,7 +90,7 @@ void remember_image() noexcept {
 
 int image_fd() noexcept { return image_file; }
 
-std::span<const module> modules() noexcept { return {table.data(), count}; }
+std::span<const module> modules() noexcept { return {table.data(), module_count}; }
 
 const module* find_module(std::uintptr_t address) noexcept {
   for (const module& m : modules())
@@ -100,7 +100,7 @@ const module* find_module(std::uintptr_t address) noexcept {
 
 std::vector<build_mark> build_marks() {
   std::vector<build_mark> marks;
-  marks.reserve(count);
+  marks.reserve(module_count);
   for (const module& m : modules()) marks.push_back({m.name_hash, m.build_hash});
   return marks;
 }
