@@ -1,4 +1,5 @@
 // In a source of its own: a compiler that sees both ends takes malloc and delete for a mismatch.
+// All forms for one object, or a sanitizer's own form would meet ours (std::stable_sort's buffer is a nothrow one).
 
 #include "support/failing_new.hpp"
 
@@ -34,5 +35,9 @@ void* operator new(std::size_t size) {
     if (void* p = std::malloc(size ? size : 1)) return p;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return fails_now() ? nullptr : std::malloc(size ? size : 1);
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
