@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <thread>
 
 #include "../support/pool.hpp"
 #include "../support/spsc_ring.hpp"
@@ -105,6 +106,23 @@ double large_rate(Take take, Finish finish = {}) {
   });
 }
 
+/// The work alone, on both processors: threads that scale from the one input into memory of their own, and consume that.
+double large_rate_of_threads() {
+  const std::vector<double> in(large_doubles, 1.5);
+  std::array<std::vector<double>, workers> own;
+  own.fill(std::vector<double>(large_doubles));
+  return task_rate(large_tasks, [&] {
+    std::vector<std::jthread> all;
+    for (auto& out : own)
+      all.emplace_back([&] {
+        for (int i = 0; i < large_tasks / workers; ++i) {
+          for (std::size_t k = 0; k < large_doubles; ++k) out[k] = in[k] * 2;
+          consume(out.data(), large_bytes);
+        }
+      });
+  });
+}
+
 /// A process that kills itself, and a parent that sleeps until the kernel says so: no status, no last words, no task.
 void deaths(std::string_view name, const identity& me) {
   auto* when = shared<std::atomic<std::int64_t>>();
@@ -163,6 +181,7 @@ int main(int argc, char** argv) {
                     }),
          "task/s");
     emit(name, slots, "reused", large_rate([](int, const double* from) { consume(from, large_bytes); }), "task/s");
+    emit(name, {"threads, nothing copied", "means", "-"}, "reused", large_rate_of_threads(), "task/s");
   } else {
     return std::fprintf(stderr, "pool: no case \"%s\"\n", argc > 1 ? argv[1] : ""), 2;
   }

@@ -3,8 +3,7 @@
 /// Bytes with message boundaries, both ways, and descriptors along with them.
 ///
 /// Model:    Python's multiprocessing.connection.Connection; different: messages have no type at all, a peer that died
-/// is
-///           told from one that left.
+///           is told from one that left.
 /// Shape:    two pipes of bytes.
 /// Copies:   one on send, one on receive.
 /// Threads:  one reading and one writing thread.   Processes: transferable.

@@ -3,15 +3,13 @@
 /// Many to many: a queue that processes and threads share.
 ///
 /// Model:    Python's multiprocessing.Queue and JoinableQueue; different: typed, no feeder thread, what put accepted
-/// lies
-///           outside the process, and a get can end because nobody is left who could put.
+///           lies outside the process, and a get can end because nobody is left who could put.
 /// Shape:    transport::ring: records in shared memory, one lock for put and one for get, each committed by one store.
 /// Copies:   one on put (encode), one on get (decode). The sender's object is never shared.
 /// Threads:  thread-safe.            Processes: shareable.
 /// Life:     what was put can be got, also when its producer is gone.
 /// Death:    a consumer that dies with an item in hand is reported by take_lost(), or its item is redelivered; the
-/// queue
-///           itself goes on.
+///           queue itself goes on.
 /// Source:   doc/decisions/0006-channels.md.
 ///
 /// Example:  samples/02_queue.cpp

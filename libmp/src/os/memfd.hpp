@@ -3,8 +3,7 @@
 /// Shared memory without a name: a memfd of final size, sealed; pages are reserved and given back inside it.
 ///
 /// Shape:    the size is final (sealed against shrinking and growing), pages are reserved by fallocate: a store can
-/// then
-///           never meet SIGBUS. Mapping happens in pieces.
+///           then never meet SIGBUS. Mapping happens in pieces.
 /// Source:   memfd_create(2), fcntl(2) seals; MEASURED E8, E23.
 
 #include "mp/unique_fd.hpp"

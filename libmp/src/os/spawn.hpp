@@ -3,8 +3,7 @@
 /// Starts our own image again: one clone that shares memory until the exec, nothing inherited that is not named.
 ///
 /// Shape:    the child finds its control socket and its lifeline under fixed numbers, and a mark in its environment
-/// that
-///           holds its own pid, so that a grandchild that inherits the mark is not taken for one of ours.
+///           that holds its own pid, so that a grandchild that inherits the mark is not taken for one of ours.
 /// Threads:  thread-safe.            Processes: any.
 /// Source:   clone(2), execveat(2), close_range(2); doc/decisions/0001-start-methods.md.
 

@@ -3,8 +3,7 @@
 /// How the containers of the standard library travel: a count, then the elements.
 ///
 /// Shape:    a count is compared with the bytes left before anything is allocated; what is reserved ahead of the
-/// elements
-///           stays within the decoder's budget. Arrays of plain values are one copy.
+///           elements stays within the decoder's budget. Arrays of plain values are one copy.
 /// Threads:  functions of values.    Processes: functions of values.
 /// Source:   doc/decisions/0002-wire-format.md; FAULTS rows 53-55.
 

@@ -3,8 +3,7 @@
 /// How owning pointers travel: whether there is an object, then the object. Its static type decides.
 ///
 /// Shape:    unique_ptr: flag, object. shared_ptr: 0, or the object's number in this message, and the object where it
-/// is
-///           met first: what was shared before is shared after. A cycle is refused, it would never be freed.
+///           is met first: what was shared before is shared after. A cycle is refused, it would never be freed.
 /// Threads:  functions of values.    Processes: functions of values.
 
 #include "mp/detail/codec_basic.hpp"
