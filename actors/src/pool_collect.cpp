@@ -94,6 +94,21 @@ void pool_core::on_values(pool_unit& u, std::uint32_t n, std::span<const std::by
   }
 }
 
+// The value of the next item lies where its arguments were.
+void pool_core::on_place(pool_unit& u, std::span<const std::byte> bytes) noexcept {
+  try {
+    result_place place;
+    if (bytes.size() == sizeof place) std::memcpy(&place, bytes.data(), sizeof place);
+    if (u.count != 1 || !u.bytes.shared() || place.bytes == 0 || place.skip > u.bytes.size() ||
+        place.bytes > u.bytes.size() - place.skip)
+      throw_error(errc::undecodable, "a result that lies outside of its arguments");
+    u.job->accept_place(u.first, u.bytes.view().subspan(place.skip, place.bytes), u.bytes);
+    items_done(u, 1, true);
+  } catch (...) {
+    fail_item(u, u.resolved, std::current_exception());
+  }
+}
+
 void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   result_record r;
   if (item.bytes.size() < sizeof r) return;
@@ -118,7 +133,10 @@ void pool_core::on_result(pool_lane& lane, incoming&& item) noexcept {
   if (r.kind == record_is::values) {
     const std::uint32_t fresh = r.first + r.count - u->resolved;
     lane.tasks_done += fresh;
-    if (fresh != 0) on_values(*u, fresh, rest.subspan(known_bytes), std::move(item.fds));
+    if (fresh != 0 && (r.flags & result_record::is_place) != 0)
+      on_place(*u, rest);
+    else if (fresh != 0)
+      on_values(*u, fresh, rest.subspan(known_bytes), std::move(item.fds));
   } else if (r.kind == record_is::failed) {
     const bool rest_unread = (r.flags & result_record::rest_unread) != 0 && r.first + 1 != u->count;
     const auto problem = keep_exception(rest, u->id + r.first, u->attempt + 1, lane.name);

@@ -172,6 +172,11 @@ private:
     return static_cast<std::uint16_t>((watched ? task_record::watched : 0) |
                                       (watched || job.options ? task_record::has_more : 0));
   }
+  // Its items may write into their arguments: they do, and nobody will try them again.
+  bool may_write(const pool_unit& u) const noexcept {
+    const retry& again = retry_of(*u.job);
+    return functions_[u.job->function].kind->writes && (!again.idempotent || u.attempt + 1 >= again.attempts);
+  }
   bool send_function(pool_lane& lane, std::uint32_t number);
   std::uint32_t room(const pool_lane& lane, std::uint64_t ns) const noexcept;
   void help_idle_lanes(bool for_little) noexcept;
@@ -201,6 +206,7 @@ private:
   bool peek() noexcept;
   bool peek(pool_lane& lane) noexcept;
   void on_result(pool_lane& lane, incoming&& item) noexcept;
+  void on_place(pool_unit& u, std::span<const std::byte> bytes) noexcept;
   void on_values(pool_unit& u, std::uint32_t n, std::span<const std::byte> bytes,
                  std::vector<unique_fd>&& fds) noexcept;
   void items_done(pool_unit& u, std::uint32_t n, bool good) noexcept;
@@ -209,6 +215,7 @@ private:
   void finish_unit(pool_unit& u) noexcept;
   void over(pool_lane& lane) noexcept;
   bool anything_to_collect() noexcept;
+  std::uint64_t window_of(const feed_plan& plan) const noexcept;
   std::uint32_t feed_room(std::uint64_t wanted, std::uint32_t most, bool first, std::uint64_t ns) noexcept;
   std::uint64_t known_ns(const feed_plan& plan, const pool_job& job) const noexcept;
   void take_in(pool_unit& u) noexcept;

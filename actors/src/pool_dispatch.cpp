@@ -257,7 +257,7 @@ bool pool_core::dispatch(pool_lane& lane, pool_unit& u) noexcept {
   try {
     const std::uint32_t number = u.job->function;
     if (!send_function(lane, number)) return false;
-    const std::uint16_t flags = flags_of(*u.job);
+    const auto flags = static_cast<std::uint16_t>(flags_of(*u.job) | (may_write(u) ? task_record::writes : 0));
     task_parcel parcel({record_is::unit, flags, number, u.id, u.count, u.attempt + 1u}, u.bytes);
     outgoing out = parcel.pack();
     if (u.extras) out.fds = u.extras->fds;

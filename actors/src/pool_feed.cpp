@@ -38,9 +38,10 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
       chunk = plan.alone ? 1 : next_chunk(plan.chunk, known_ns(plan, job), feeder.left(), seats);
       std::uint64_t may = UINT64_MAX;
       if (plan.window != 0) {
-        may = plan.window - std::min(plan.window, job.ahead());
+        const std::uint64_t window = window_of(plan);
+        may = window - std::min(window, job.ahead());
         const std::uint64_t least = plan.alone ? 1 : std::clamp<std::uint64_t>(plan.chunk, 1, most_items_of_unit);
-        chunk = static_cast<std::uint32_t>(std::max(least, std::min<std::uint64_t>(chunk, plan.window / (2 * seats))));
+        chunk = static_cast<std::uint32_t>(std::max(least, std::min<std::uint64_t>(chunk, window / (2 * seats))));
       }
       if (!dry && !has_queued()) units = feed_room(may / chunk, most_units, job.unresolved == 0, time_of(job, chunk));
       // Behind what others have queued, one at a time: else it would have to wait until they have nothing left.
@@ -52,9 +53,10 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
         void* context;
         pool_core& core;
         pool_job& job;
-        std::uint64_t window, chunk;
+        const feed_plan& plan;
+        std::uint64_t chunk;
         bool dry, woken;
-      } w{is_done, context, *this, job, plan.window, chunk, dry, false};
+      } w{is_done, context, *this, job, plan, chunk, dry, false};
       // Until it is done, or there is room for more.
       if (!collect_until(
               [](void* p) {
@@ -63,7 +65,7 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
                 if (in.job.unresolved == 0) return true;
                 if (in.dry) return false;
                 if (in.core.closed_ || in.core.broken_ || in.job.stop_asked) return true;
-                if (in.window != 0 && in.job.ahead() + in.chunk > in.window) return false;
+                if (in.plan.window != 0 && in.job.ahead() + in.chunk > in.core.window_of(in.plan)) return false;
                 return !in.core.has_queued() && in.core.feed_room(1, 1, false, in.core.time_of(in.job, in.chunk)) != 0;
               },
               &w, until))
@@ -73,16 +75,32 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
     }
     std::array<pool_unit*, most_units> made{};
     std::uint32_t n = 0;
-    while (n < units && !dry)
-      if (pool_unit* const u = feeder.next(chunk))
-        made[n++] = u;
-      else
-        dry = true;
-    const locked lock(*this);
-    for (std::uint32_t i = 0; i < n; ++i) take_in(*made[i]);
-    if (has_queued()) feed_lanes();
-    want_tick();
+    const auto hand_over = [&] {
+      const locked lock(*this);
+      for (std::uint32_t i = 0; i < n; ++i) take_in(*made[i]);
+      n = 0;
+      if (has_queued()) feed_lanes();
+      want_tick();
+    };
+    for (std::uint32_t all = 0; all < units && !dry; ++all) {
+      pool_unit* const u = feeder.next(chunk);
+      dry = !u;
+      if (dry) break;
+      made[n++] = u;
+      if (!u->bytes.shared()) continue;
+      // A worker may begin with what is large before the next is copied.
+      hand_over();
+      if (heap_->is_used_up()) break;
+    }
+    hand_over();
   }
+}
+
+// How many items may be under way now. Where nobody has said how many, large ones are no more than lie in memory that was
+// used before: fresh memory costs more than what is gained by looking further ahead.
+std::uint64_t pool_core::window_of(const feed_plan& plan) const noexcept {
+  if (!plan.adapts || !heap_->is_used_up()) return plan.window;
+  return std::min(plan.window, 2 * static_cast<std::uint64_t>(workers()));
 }
 
 // Locked. How many units of a feeder that take `ns` each go in now, at most `most`. `first`: one may wait for the first worker.

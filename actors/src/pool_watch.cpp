@@ -83,6 +83,7 @@ feed_plan plan_for(const map_options& options, std::ptrdiff_t workers, bool lazy
   const auto chunk = static_cast<std::uint64_t>(options.chunk == 0 ? 256 : options.chunk);
   plan.window = options.look_ahead != 0 ? static_cast<std::uint64_t>(options.look_ahead)
                                         : 4 * chunk * static_cast<std::uint64_t>(workers);
+  plan.adapts = options.look_ahead == 0;
   plan.window = std::max(plan.window, std::max<std::uint64_t>(plan.chunk, 1));
   return plan;
 }

@@ -60,10 +60,13 @@ unit_parts open_unit(const task_record& record, std::span<const std::byte> behin
     parts.key = {reinterpret_cast<const char*>(behind.data()), parts.more.key_bytes};
     behind = behind.subspan(parts.more.key_bytes);
   }
-  if ((record.flags & task_record::shared) == 0)
+  if ((record.flags & task_record::shared) == 0) {
     parts.rest = behind;
-  else if (heap)
-    parts.rest = heap->look(place.offset, std::size_t{place.skip} + place.bytes).subspan(place.skip);
+  } else if (heap) {
+    parts.large =
+        heap->look(place.offset, std::size_t{place.skip} + place.bytes, (record.flags & task_record::writes) != 0);
+    parts.rest = parts.large.subspan(place.skip);
+  }
   return parts;
 }
 

@@ -43,7 +43,8 @@ private:
 struct unit_parts {
   task_more more{};
   std::string_view key{};
-  std::span<const std::byte> rest{};  // the callable's state, the items: not to be read before one is claimed
+  std::span<const std::byte> rest{};   // the callable's state, the items: not to be read before one is claimed
+  std::span<const std::byte> large{};  // all of the unit, where it lies in the heap
 };
 /// `heap`: null for a unit that will not be run. Throws: error{out_of_resources}: no memory to see a large one.
 unit_parts open_unit(const task_record& record, std::span<const std::byte> behind, shared_windows* heap);

@@ -149,6 +149,8 @@ private:
     count = record.count;
     at = 0;
     direct = count == 1;
+    large = parts.large;
+    may_write = (record.flags & task_record::writes) != 0 && !large.empty();
     watched = record.flags & task_record::watched;
     draft_at = draft_begin;
     items_to_look = 0;  // practically never
@@ -178,6 +180,7 @@ private:
     task_.leave();
     state.reset();
     in = nullptr;
+    large = {};
     if (timed && items != 0) measure(f, record.function, now_ns() - before, items);
   }
 
@@ -209,7 +212,6 @@ private:
   }
 
   // -- results
-
   void begin_watched() override { page_.item_since.store(now_ns(), std::memory_order_relaxed); }
 
   // Odd while it changes: the parent may be reading.
@@ -224,64 +226,75 @@ private:
     page_.progress.store(progress_word(at, 0), std::memory_order_relaxed);
     page_.draft_round.store(round + 2, std::memory_order_release);
   }
+  void go_on_at(std::uint32_t item) noexcept {
+    at = item;
+    if (direct)
+      page_.progress.store(progress_word(at, 0), std::memory_order_release);
+    else
+      reset_draft();
+  }
   // The draft becomes a record; its first bytes are kept free for it.
   void flush() {
     if (direct || at == draft_first_) return;
     const result_record record{record_is::values, 0, number_, draft_first_, at - draft_first_};
     std::memcpy(draft_, &record, sizeof record);
-    outgoing out;
-    out.bytes = {draft_, static_cast<std::size_t>(draft_at - draft_)};
-    out.size = out.bytes.size();
-    send(out);
+    send_bytes({draft_, static_cast<std::size_t>(draft_at - draft_)});
     reset_draft();
   }
   void send(const outgoing& out) {
     if (results_.shared()->put(role::sender, out, time_point::max()) != op_status::ok) throw pool_gone();
     bell_.ring();
   }
+  void send_bytes(std::span<const std::byte> bytes) {
+    outgoing out;
+    out.bytes = bytes;
+    out.size = bytes.size();
+    send(out);
+  }
 
+  struct value_message {
+    result_record record;
+    const void* result;
+    void (*write)(encoder&, const void*);
+    void into(encoder& e) const {
+      e.raw(&record, sizeof record);
+      write(e, result);
+    }
+    static void again(void* p, std::span<std::byte> place) {
+      encoder second = encoder::second_pass(place, {});
+      static_cast<const value_message*>(p)->into(second);
+      if (second.overflowed() || second.size() != place.size())
+        throw_error(errc::unencodable, "the result changed while it was encoded");
+    }
+  };
   void put(const void* result, void (*write)(encoder&, const void*)) override {
     if (!direct) flush();
-    const result_record record{record_is::values, 0, number_, at, 1};
+    value_message message{{record_is::values, 0, number_, at, 1}, result, write};
     std::byte room[1024];
     encoder e(room);
-    e.raw(&record, sizeof record);
-    write(e, result);
+    message.into(e);
     outgoing out;
     out.size = e.size();
     out.fds = e.attachments();
-    struct again {
-      const result_record* record;
-      const void* result;
-      void (*write)(encoder&, const void*);
-    } context{&record, result, write};
-    if (e.overflowed()) {
-      out.context = &context;
-      out.write = [](void* p, std::span<std::byte> place) {
-        const auto& c = *static_cast<again*>(p);
-        encoder second = encoder::second_pass(place, {});
-        second.raw(c.record, sizeof *c.record);
-        c.write(second, c.result);
-        if (second.overflowed() || second.size() != place.size())
-          throw_error(errc::unencodable, "the result changed while it was encoded");
-      };
-    } else {
-      out.bytes = std::span<const std::byte>(room, out.size);
-    }
-    send(out);
-    ++at;
-    if (direct)
-      page_.progress.store(progress_word(at, 0), std::memory_order_release);
+    if (e.overflowed())
+      out.context = &message, out.write = value_message::again;
     else
-      reset_draft();
+      out.bytes = std::span<const std::byte>(room, out.size);
+    send(out);
+    go_on_at(at + 1);
   }
 
   void put_empty() override {
     const result_record record{record_is::values, 0, number_, at, 1};
-    outgoing out;
-    out.bytes = std::as_bytes(std::span(&record, 1));
-    out.size = out.bytes.size();
-    send(out);
+    send_bytes(std::as_bytes(std::span(&record, 1)));
+  }
+  // From now on it is the pool's: nothing here looks at it again.
+  void put_place(std::span<const std::byte> result) override {
+    const place_message message{
+        {record_is::values, result_record::is_place, number_, at, 1},
+        {static_cast<std::uint32_t>(result.data() - large.data()), static_cast<std::uint32_t>(result.size())}};
+    send_bytes(std::as_bytes(std::span(&message, 1)));
+    go_on_at(at + 1);
   }
 
   void fail(const std::exception_ptr& problem, std::string backtrace) {
@@ -291,18 +304,12 @@ private:
     const bool all = where == phase::loading, unread = where == phase::decoding && at + 1 != count;
     const std::uint16_t flags = all ? result_record::all_left : unread ? result_record::rest_unread : std::uint16_t{0};
     const result_record record{record_is::failed, flags, number_, at, 1};
-    std::vector<std::byte> bytes(sizeof record + text.size());
-    std::memcpy(bytes.data(), &record, sizeof record);
-    if (!text.empty()) std::memcpy(bytes.data() + sizeof record, text.data(), text.size());
-    outgoing out;
-    out.bytes = bytes;
-    out.size = bytes.size();
-    send(out);
-    at = unread || all ? count : at + 1;
-    if (direct)
-      page_.progress.store(progress_word(at, 0), std::memory_order_release);
-    else
-      reset_draft();
+    const encoded message = encode_with([&](encoder& e) {
+      e.raw(&record, sizeof record);
+      e.raw(text.data(), text.size());
+    });
+    send_bytes(message.bytes);
+    go_on_at(unread || all ? count : at + 1);
   }
 
   const unique_fd memory_;

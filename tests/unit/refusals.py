@@ -1,22 +1,21 @@
-"""Compiles refusals.cpp and looks for the sentence that each line promises: what cannot travel is refused at compile time,
+"""Compiles a refusals.cpp and looks for the sentence that each line promises: what cannot travel is refused at compile time,
 at the user's own line, with one sentence that says what to do instead.
 
-Arguments: the compiler and its flags.
+Arguments: that file, the compiler and its flags.
 """
 import os
 import re
 import subprocess
 import sys
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "refusals.cpp")
-
 
 def main():
-    command = sys.argv[1:] + ["-std=c++20", "-fsyntax-only", "-w", SOURCE]
+    source = sys.argv[1]
+    command = sys.argv[2:] + ["-std=c++20", "-fsyntax-only", "-w", source]
     command += ["-ferror-limit=0", "-fno-color-diagnostics"] if "clang" in " ".join(command) else ["-fmax-errors=0"]
     text = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LC_ALL="C")).stderr.split("\n")
 
-    with open(SOURCE) as f:
+    with open(source) as f:
         promised = {number: found.group(1) for number, line in enumerate(f, 1)
                     if (found := re.search(r"// refused: (.*\S)", line))}
     # Each assertion belongs to the line of ours that led to it: g++ names it before the error, clang after it.

@@ -6,7 +6,9 @@
 ///           explained, a task can be cancelled, have a deadline, be retried.
 /// Shape:    whoever submits puts into a worker's lane, whoever waits collects: no thread in between.
 /// Copies:   arguments are encoded when they are submitted, results are decoded where they arrive. A std::span<const T> or
-///           std::string_view parameter looks at the argument where it lies, read-only, until the task returns.
+///           std::string_view parameter looks at the argument where it lies, read-only, until the task returns. A task
+///           that returns a std::span<T> of plain elements may take one to write to: a part of large arguments stays where
+///           it is, for imap to show; other calls give a std::vector<T>.
 /// Threads:  thread-safe but for move and destruction.   Processes: process-bound; workers may have pools of their own.
 /// Life:     workers live as long as the pool; its destructor terminates it and waits.
 /// Death:    not started: given to another, unseen. Started: worker_died, or tried again if .retry says idempotent.
@@ -150,13 +152,13 @@ public:
   ///
   /// Throws:   error{invalid_argument}, error{pool_closed}, error{pool_broken}.
   template <class F, std::ranges::input_range R>
-  auto imap(F&& f, R&& in, const map_options& options = {}) -> results<detail::item_result_t<F, R>> {
-    using result = detail::item_result_t<F, R>;
+  auto imap(F&& f, R&& in, const map_options& options = {}) -> results<detail::item_seen_t<F, R>> {
+    using result = detail::item_seen_t<F, R>;
     return results<result>(stream_over<result>(f, std::forward<R>(in), options, true));
   }
   template <class F, std::ranges::input_range R>
-  auto imap_unordered(F&& f, R&& in, const map_options& options = {}) -> results<detail::item_result_t<F, R>> {
-    using result = detail::item_result_t<F, R>;
+  auto imap_unordered(F&& f, R&& in, const map_options& options = {}) -> results<detail::item_seen_t<F, R>> {
+    using result = detail::item_seen_t<F, R>;
     return results<result>(stream_over<result>(f, std::forward<R>(in), options, false));
   }
   template <class F, std::ranges::input_range R>

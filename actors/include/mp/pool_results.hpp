@@ -80,6 +80,8 @@ private:
 /// and collects for everybody who waits at the same pool; nothing happens while nobody asks, but what is under way goes on.
 /// Must not outlive a borrowed input, and may outlive its pool: then what had no answer ends with error{cancelled}.
 ///
+/// A span (of a task that returns one) shows its elements until the next result is asked for, `++it` included.
+///
 /// Order:    as the call says. Each item comes once, as a result or as an error.
 ///
 /// Threads:  one thread at a time.   Processes: process-bound.
@@ -124,6 +126,9 @@ public:
   /// Throws:   error{shut_down}, error{wrong_process}.
   template <class Token>
   auto async_get(Token&& token) {
+    static_assert(!detail::is_span_result<R>,
+                  "mp: a span shows a result until the next one is asked for, which async_get cannot know; use get, or "
+                  "return a vector");
     if constexpr (!std::is_void_v<R>)
       static_assert(std::default_initializable<R>,
                     "mp: async_get completes with (exception_ptr, R), so R needs a default constructor");
@@ -172,6 +177,7 @@ public:
       if constexpr (std::is_same_v<R, typename detail::streamed<R>::result>)
         if constexpr (detail::reusable<R>)
           if (value_) from_->from_->state()->take_back(*value_);
+      if constexpr (detail::is_span_result<R>) from_->from_->let_go();
       value_.reset();
       return *this;
     }

@@ -70,7 +70,9 @@ shared_heap::piece* shared_heap::take(std::size_t bytes) {
       at_ += size;
     }
   }
-  if (!p || p->bytes >= bytes) return p;
+  if (!p) return p;
+  busy_bytes_ += p->bytes;
+  if (p->bytes >= bytes) return p;
   try {
     p->block = shared_block(memory_, static_cast<std::size_t>(p->offset), bytes);
   } catch (...) {
@@ -80,7 +82,7 @@ shared_heap::piece* shared_heap::take(std::size_t bytes) {
     throw;
   }
   p->at = p->block.data();
-  p->bytes = bytes;
+  busy_bytes_ += bytes - std::exchange(p->bytes, bytes);
   populate(p->at, bytes);
   return p;
 }
@@ -89,6 +91,7 @@ void shared_heap::release(shared_piece& gone) noexcept {
   if (is_copy()) return;
   piece& p = static_cast<piece&>(gone);
   auto& list = p.bytes != 0 ? free_ : bare_;
+  busy_bytes_ -= p.bytes;
   const std::lock_guard lock(mutex_);
   idle_bytes_ += p.bytes;
   p.next = std::exchange(list[class_of(p.size).number], &p);
@@ -129,12 +132,19 @@ void shared_windows::drop_first() noexcept {
   ::munmap(const_cast<std::byte*>(w.at), w.size);
 }
 
-std::span<const std::byte> shared_windows::look(std::uint64_t offset, std::size_t bytes) {
+std::span<const std::byte> shared_windows::look(std::uint64_t offset, std::size_t bytes, bool writes) {
+  const int access = writes ? PROT_READ | PROT_WRITE : PROT_READ;
   const auto known =
       std::find_if(windows_.begin(), windows_.end(), [&](const window& w) { return w.offset == offset; });
   if (known != windows_.end()) {
     std::rotate(known, known + 1, windows_.end());
-    if (windows_.back().size >= bytes) return {windows_.back().at, bytes};
+    window& last = windows_.back();
+    if (last.size >= bytes) {
+      if (last.writes != writes && ::mprotect(const_cast<std::byte*>(last.at), last.size, access) != 0)
+        throw_system_error(errc::out_of_resources, "the access to a large argument cannot be changed", errno);
+      last.writes = writes;
+      return {last.at, bytes};
+    }
     std::rotate(windows_.begin(), windows_.end() - 1, windows_.end());
     drop_first();
   }
@@ -142,9 +152,9 @@ std::span<const std::byte> shared_windows::look(std::uint64_t offset, std::size_
   while (!windows_.empty() && open_bytes_ + size > most_bytes_) drop_first();
   os::check_memfd(memory_.get(), offset + bytes);
   windows_.reserve(windows_.size() + 1);
-  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, memory_.get(), static_cast<off_t>(offset));
+  void* const at = ::mmap(nullptr, size, access, MAP_SHARED, memory_.get(), static_cast<off_t>(offset));
   if (at == MAP_FAILED) throw_system_error(errc::out_of_resources, "a large argument cannot be mapped", errno);
-  windows_.push_back({offset, size, static_cast<const std::byte*>(at)});
+  windows_.push_back({offset, size, static_cast<const std::byte*>(at), writes});
   open_bytes_ += size;
   return {windows_.back().at, bytes};
 }

@@ -5,14 +5,15 @@
 ///
 /// Shape:    a unit is a run of items for one callable: its state (if it has any), then each item's arguments, back to
 ///           back. What an item returns is encoded where the parent can see it, before the next item begins.
-/// Copies:   arguments are decoded where they arrived, or looked at there (std::span<const T>, std::string_view); results
-///           are encoded where they leave.
+/// Copies:   arguments are decoded where they arrived, or looked at there (std::span<T>, std::string_view); results are
+///           encoded where they leave, but a span of the arguments stays where it lies.
 /// Threads:  thread-bound (the worker's).   Processes: the same build on both sides.
 /// Source:   doc/decisions/0009-pools.md.
 
 #include "mp/detail/call.hpp"
 #include "mp/detail/decoder.hpp"
 #include "mp/detail/encoder.hpp"
+#include "mp/detail/pool_spans.hpp"
 #include "mp/detail/std_parts.hpp"
 
 #include <atomic>
@@ -42,6 +43,7 @@ public:
   std::shared_ptr<void> state{};  ///< of the callable, once it was read: an exception ends the loop, not the unit
   std::uint32_t count = 0;        ///< items
   std::uint32_t at = 0;           ///< the item under way, or the next one
+  bool may_write = false;         ///< into the arguments: nobody will want them again
   phase where = phase::decoding;  ///< what it is about
 
   /// Claims the next item, which counts as started from here on; false: there is none left.
@@ -82,6 +84,19 @@ public:
     }
     put(&result, [](encoder& e, const void* p) { encode(e, *static_cast<const R*>(p)); });
   }
+  /// The same, of what a span shows: if that is a part of the arguments, it stays there.
+  template <class E, std::size_t N>
+  void end(const std::span<E, N>& result) {
+    const auto bytes = std::as_bytes(std::span<const E>(result));
+    if (direct && lies_in_arguments(bytes)) {
+      if (is_copy.load(std::memory_order_relaxed)) [[unlikely]]
+        end_copy();
+      where = phase::encoding;
+      put_place(bytes);
+    } else {
+      end(shown_elements<E>{result});
+    }
+  }
 
 protected:
   unit_run() = default;
@@ -89,6 +104,8 @@ protected:
   /// Puts the item's result as a record of its own, after what the draft holds.
   virtual void put(const void* result, void (*write)(encoder&, const void*)) = 0;
   virtual void put_empty() = 0;
+  /// Says where the item's result lies.
+  virtual void put_place(std::span<const std::byte> result) = 0;
   virtual void begin_watched() = 0;
   /// Now and then, between two items: is it time that the pool hears of the results?
   virtual void look_at_clock() = 0;
@@ -100,12 +117,20 @@ protected:
       look_at_clock();
   }
 
+  bool lies_in_arguments(std::span<const std::byte> what) const noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(large.data()),
+               first = reinterpret_cast<std::uintptr_t>(what.data());
+    return !what.empty() && first >= begin && first - begin <= large.size() &&
+           what.size() <= large.size() - (first - begin);
+  }
+
   /// This process is a copy that a task made by fork, and came back from the task. It must not write where its original
   /// does, nor run the items that follow.
   static std::atomic<bool> is_copy;
   [[noreturn]] static void end_copy() noexcept;
 
   std::atomic<std::uint64_t>*slot = nullptr, *progress = nullptr;
+  std::span<const std::byte> large{};  // the unit where the pool can see it, too; empty: it lies elsewhere
   std::uint32_t items_to_look = 0;
   std::byte *draft_begin = nullptr, *draft_at = nullptr, *draft_end = nullptr;
   bool direct = true;    // no draft: each result is a record
@@ -120,24 +145,27 @@ using unit_code = void (*)(unit_run&);
 template <class P>
 class task_argument {
 public:
-  explicit task_argument(decoder& d) : value_(read_value<stored<P>>(d)) {}
+  task_argument(decoder& d, bool) : value_(read_value<stored<P>>(d)) {}
   decltype(auto) get() { return as_parameter<P>(value_); }
 
 private:
   stored<P> value_;
 };
-/// A view of plain elements: of the message itself, which stays as long as the item, unless they lie there unaligned.
+/// A view of plain elements: of the message itself, which stays as long as the item, unless they lie there unaligned, or
+/// are to be written to and must stay as they are.
 template <class P>
 requires(is_view<std::remove_cvref_t<P>>&& is_bulk<typename stored<P>::value_type>&&
              std::is_default_constructible_v<typename stored<P>::value_type>) class task_argument<P> {
   using element = typename stored<P>::value_type;
   using view = std::remove_cvref_t<P>;
+  static constexpr bool writes = writes_to_span<view>;
 
 public:
-  explicit task_argument(decoder& d) : size_(d.count(sizeof(element))) {
+  task_argument(decoder& d, bool may_write) : size_(d.count(sizeof(element))) {
     const std::byte* const bytes = d.take(size_ * sizeof(element));
-    at_ = reinterpret_cast<const element*>(bytes);
-    if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) != 0) {
+    // To be written to only where that is allowed: `may_write`.
+    at_ = reinterpret_cast<element*>(const_cast<std::byte*>(bytes));
+    if ((writes && !may_write) || reinterpret_cast<std::uintptr_t>(bytes) % alignof(element) != 0) {
       copy_.resize(size_);
       if (size_ != 0) std::memcpy(copy_.data(), bytes, size_ * sizeof(element));
     }
@@ -145,11 +173,11 @@ public:
       if (view::extent != std::dynamic_extent && view::extent != size_)
         decoder::throw_invalid("a span of another length");
   }
-  view get() const { return view(copy_.empty() ? at_ : copy_.data(), size_); }
+  view get() { return view(copy_.empty() ? at_ : copy_.data(), size_); }
 
 private:
   std::size_t size_;
-  const element* at_ = nullptr;
+  element* at_ = nullptr;
   stored<P> copy_{};
 };
 
@@ -174,7 +202,7 @@ void run_items(unit_run& run, std::index_sequence<I...>) {
   do {
     run.in->begin_message();
     // Braces: from left to right.
-    std::tuple<task_argument<P>...> arguments{task_argument<P>(*run.in)...};
+    std::tuple<task_argument<P>...> arguments{task_argument<P>(*run.in, run.may_write)...};
     run.run();
     const auto invoke = [&]() -> decltype(auto) {
       if constexpr (Stop)
@@ -203,6 +231,7 @@ struct unit_kind {
   call_target code;       ///< its thunk
   std::string_view type;  ///< its name
   bool takes_stop;
+  bool writes;  ///< into its arguments, where it may
 };
 /// What a unit runs, as the parent knows it.
 ///
@@ -218,12 +247,15 @@ template <class F, class Plan>
 struct unit_maker;
 template <class F, bool Stop, class... P>
 struct unit_maker<F, call_plan<Stop, P...>> {
-  using result = result_of_plan<F, call_plan<Stop, P...>>;
+  using seen = result_of_plan<F, call_plan<Stop, P...>>;
+  using result = typename result_as_it_travels<seen>::type;
+  // What it writes comes back if it returns it.
+  static constexpr bool may_write = is_span_result<seen>;
 
   /// Throws: error{invalid_argument}: a null function pointer.
   static unit_function function(const F& f) {
     static const unit_kind kind{locate(reinterpret_cast<std::uintptr_t>(&unit_thunk<F, Stop, P...>)), type_name<F>(),
-                                Stop};
+                                Stop, (writes_to_span<std::remove_cvref_t<P>> || ...)};
     unit_function u{&kind, 0};
     if constexpr (std::is_pointer_v<F>) u.pointer = reinterpret_cast<std::uintptr_t>(f);
     return u;
@@ -235,7 +267,7 @@ struct unit_maker<F, call_plan<Stop, P...>> {
   /// The arguments of one item, converted to the parameters' types.
   template <class... A>
   static auto convert(A&&... args) {
-    return std::tuple<argument<P, A>...>{convert_argument<P, A>(args)...};
+    return std::tuple<argument<P, A>...>{convert_argument<P, A, may_write>(args)...};
   }
   template <class Values>
   static void write_item(encoder& e, const Values& values) {

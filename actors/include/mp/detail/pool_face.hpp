@@ -57,6 +57,7 @@ private:
 struct feed_plan {
   std::uint64_t chunk = 0;   ///< 0: measured
   std::uint64_t window = 0;  ///< items that may be under way; 0: what the lanes take
+  bool adapts = false;       ///< the window shrinks while large arguments fill the memory that is kept
   bool alone = false;        ///< each item is a unit: where its result ends is known to its reader only
 };
 

@@ -169,6 +169,12 @@ public:
   /// Locked. Values of `count` items from `first` on. Throws: error{undecodable}; then none of them was taken.
   virtual void accept(std::uint64_t first, std::uint32_t count, std::span<const std::byte> values,
                       std::vector<unique_fd>&& fds) = 0;
+  /// Locked. The value of one item: the elements of a span, which are a part of its unit's bytes, `there`. They may be
+  /// taken. Throws: error{undecodable}; then it was not taken.
+  virtual void accept_place(std::uint64_t item, std::span<const std::byte> elements, unit_bytes& there) {
+    static_cast<void>(item), static_cast<void>(elements), static_cast<void>(there);
+    throw_error(errc::undecodable, "a result that lies in its arguments, of a task that returns no span");
+  }
   /// Locked. The answer of one item is an error.
   virtual void fail(std::uint64_t item, std::exception_ptr problem) noexcept = 0;
   /// Locked. A unit of it that nothing refers to any more.

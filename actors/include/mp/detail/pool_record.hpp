@@ -35,6 +35,7 @@ struct task_record {
   static constexpr std::uint16_t watched = 1;   ///< the parent wants to know when each item begins
   static constexpr std::uint16_t has_more = 2;  ///< task_more follows
   static constexpr std::uint16_t shared = 4;    ///< a shared_place follows
+  static constexpr std::uint16_t writes = 8;  ///< shared: its items write into their arguments, which nobody else reads
 };
 /// What few units have: then the key.
 struct task_more {
@@ -61,6 +62,17 @@ struct result_record {
 
   static constexpr std::uint16_t rest_unread = 1;  ///< failed: the items behind it could not be found in the bytes
   static constexpr std::uint16_t all_left = 2;     ///< failed: and so have all behind it, for the same reason
+  static constexpr std::uint16_t is_place =
+      4;  ///< values: one, a part of its unit's bytes; a place_message is the whole
+};
+/// Where a result lies that stayed in the pool's memory.
+struct result_place {
+  std::uint32_t skip = 0;   ///< bytes of the unit in front of it
+  std::uint32_t bytes = 0;  ///< its elements
+};
+struct place_message {
+  result_record record{};
+  result_place place{};
 };
 
 }  // namespace mp::detail

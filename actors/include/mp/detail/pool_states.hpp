@@ -11,6 +11,7 @@
 #include "mp/detail/pool_face.hpp"
 #include "mp/detail/pool_feed.hpp"
 #include "mp/detail/pool_job.hpp"
+#include "mp/detail/pool_spans.hpp"
 #include "mp/detail/std_parts.hpp"
 #include "mp/remote_error.hpp"
 
@@ -31,7 +32,7 @@ namespace mp::detail {
 
 template <class R>
 inline constexpr bool reads_by_itself_or_void = [] {
-  if constexpr (std::is_void_v<R>)
+  if constexpr (std::is_void_v<R> || is_span_result<R>)
     return true;
   else
     return reads_by_itself<R>();
@@ -100,6 +101,12 @@ public:
     else
       kept_ = std::make_unique<encoded>(encoded{std::vector<std::byte>(values.begin(), values.end()), std::move(fds)});
   }
+  void accept_place(std::uint64_t item, std::span<const std::byte> elements, unit_bytes& there) override {
+    if constexpr (comes_from_span<R>)
+      this->value_.emplace(copy_of_elements<R>(elements));
+    else
+      pool_job::accept_place(item, elements, there);
+  }
   void fail(std::uint64_t, std::exception_ptr problem) noexcept override { this->error_ = std::move(problem); }
   void recycle(pool_unit* u) noexcept override {
     if (u != &unit) {
@@ -136,8 +143,7 @@ public:
   void reserve(std::size_t n) { values_.resize(n); }
   /// The values of `count` items, back to back. Throws: error{undecodable}.
   void read(std::uint64_t first, std::uint32_t count, std::span<const std::byte> bytes, std::vector<unique_fd>&& fds) {
-    const std::size_t end = static_cast<std::size_t>(first) + count;
-    if (values_.size() < end) values_.resize(std::max(end, values_.size() + values_.size() / 2));
+    const std::size_t end = grow(static_cast<std::size_t>(first) + count);
     if constexpr (in_place && is_bulk<R>) {
       if (bytes.size() == count * sizeof(R)) {
         std::memcpy(values_.data() + first, bytes.data(), bytes.size());
@@ -150,6 +156,10 @@ public:
       values_[i] = decode<R>(d);
     }
     d.finish();
+  }
+  void place(std::uint64_t at, R value) {
+    grow(static_cast<std::size_t>(at) + 1);
+    values_[static_cast<std::size_t>(at)] = std::move(value);
   }
   std::vector<R> take(std::size_t n) {
     values_.resize(n);
@@ -164,6 +174,10 @@ public:
   }
 
 private:
+  std::size_t grow(std::size_t end) {
+    if (values_.size() < end) values_.resize(std::max(end, values_.size() + values_.size() / 2));
+    return end;
+  }
   std::vector<element> values_;
 };
 
@@ -257,6 +271,12 @@ public:
       else
         kept_.push_back({first, count, {values.begin(), values.end()}, std::move(fds)});
     }
+  }
+  void accept_place(std::uint64_t item, std::span<const std::byte> elements, unit_bytes& there) override {
+    if constexpr (comes_from_span<R>)
+      store_.place(item, copy_of_elements<R>(elements));
+    else
+      pool_job::accept_place(item, elements, there);
   }
   // The first by position is the one that is thrown; the others are only counted.
   void fail(std::uint64_t item, std::exception_ptr problem) noexcept override {

@@ -8,6 +8,7 @@
 /// Source:   doc/decisions/0009-pools.md.
 
 #include "mp/detail/pool_states.hpp"
+#include "mp/detail/pool_stream_item.hpp"
 #include "mp/remote_error.hpp"
 
 #include <atomic>
@@ -20,38 +21,6 @@
 #include <utility>
 
 namespace mp::detail {
-
-/// A result whose memory can hold the next one.
-template <class R>
-concept reusable = !std::is_void_v<R> && reads_by_itself_or_void<R> && requires(decoder & d, R& value) {
-  io<R>::read_again(d, value);
-  value.capacity();
-};
-template <class R>
-struct spare_of {
-  using type = std::monostate;
-};
-template <reusable R>
-struct spare_of<R> {
-  using type = R;
-};
-
-/// One item's answer.
-template <class R>
-struct stream_item {
-  std::uint64_t index = 0;
-  std::optional<unit_for_void<R>> value{};
-  std::unique_ptr<encoded> kept{};  // its bytes, where reading them runs the user's code
-  std::exception_ptr problem{};
-  bool is_there = false;
-
-  unit_for_void<R> take() {
-    if (problem) std::rethrow_exception(open_exception(std::move(problem)));
-    if constexpr (!std::is_void_v<R>)
-      if (kept) return read_result<R>(kept->bytes, std::move(kept->fds));
-    return std::move(*value);
-  }
-};
 
 /// Somebody who is told, once, when a stream's next item is there, or none can come.
 ///
@@ -117,14 +86,23 @@ public:
               std::vector<unique_fd>&& fds) override {
     if constexpr (std::is_void_v<R>) {
       for (std::uint32_t i = 0; i < count; ++i) place(first + i).value.emplace();
-    } else if constexpr (reads_by_itself<R>()) {
+    } else if constexpr (reads_by_itself_or_void<R>) {
       decoder d(values, std::move(fds));
       std::uint32_t placed = 0;
       try {
         for (; placed < count; ++placed) {
           d.begin_message();
-          R value = read(d);
-          place(first + placed).value.emplace(std::move(value));
+          if constexpr (is_span_result<R>) {
+            const std::size_t bytes = d.count(sizeof(typename R::value_type)) * sizeof(typename R::value_type);
+            auto copy = std::make_unique<unit_bytes>();
+            copy->reserve(bytes + least_shown, &heap_of(*core_));
+            copy->append({d.take(bytes), bytes});
+            const auto view = copy->view();
+            show(first + placed, view, std::move(copy));
+          } else {
+            R value = read(d);
+            place(first + placed).value.emplace(std::move(value));
+          }
         }
       } catch (...) {
         // None of them was taken.
@@ -137,6 +115,16 @@ public:
     } else {  // one item a record: units have one item then
       place(first).kept =
           std::make_unique<encoded>(encoded{std::vector<std::byte>(values.begin(), values.end()), std::move(fds)});
+    }
+  }
+  void accept_place(std::uint64_t item, std::span<const std::byte> elements, unit_bytes& there) override {
+    if constexpr (is_span_result<R>) {
+      show(item, elements, std::make_unique<unit_bytes>()).take(there);
+    } else if constexpr (comes_from_span<R>) {
+      R value = copy_of_elements<R>(elements);
+      place(item).value.emplace(std::move(value));
+    } else {
+      pool_job::accept_place(item, elements, there);
     }
   }
   void fail(std::uint64_t item, std::exception_ptr problem) noexcept override {
@@ -180,8 +168,18 @@ private:
 
   static constexpr std::size_t worth_reusing = 64 * 1024;  // bytes; below it memory comes as fast as from here
 
+  static constexpr std::size_t least_shown = 64;  // bytes: never within the unit_bytes, whose alignment is theirs
+
   ~stream_state() = default;
-  // Locked.
+  // Locked. Elements that the item holds, once it has them.
+  unit_bytes& show(std::uint64_t index, std::span<const std::byte> elements,
+                   std::unique_ptr<unit_bytes> in) requires is_span_result<R> {
+    const auto all = elements_at<typename R::element_type>(elements);
+    stream_item<R>& item = place(index);
+    item.value.emplace(all.data(), all.size());
+    item.shown = std::move(in);
+    return *item.shown;
+  }
   unit_for_void<R> read(decoder& d) {
     if constexpr (reusable<R>)
       if (spare_.capacity() != 0) {
@@ -268,6 +266,7 @@ public:
   /// The next item; null: none by `until`, or `at_end`. Throws what the input threw, once, at its end.
   std::unique_ptr<stream_item<R>> next(time_point until, bool& at_end) {
     at_end = false;
+    let_go();
     struct {
       stream_state<R>* state;
       std::unique_ptr<stream_item<R>> item;
@@ -277,7 +276,11 @@ public:
       if (!in.item && in.state->has_next()) in.item = std::make_unique<stream_item<R>>(in.state->pop());
       return in.item != nullptr;
     };
-    if (feed_until(*state_->core(), *state_, *feeder_, plan_, take, &c, until) != fed::all) return std::move(c.item);
+    if (feed_until(*state_->core(), *state_, *feeder_, plan_, take, &c, until) != fed::all) {
+      if constexpr (is_span_result<R>)
+        if (c.item) shown_ = std::move(c.item->shown);
+      return std::move(c.item);
+    }
     at_end = true;
     if (std::exchange(told_problem_, true)) return nullptr;
     // What is left because somebody asked for a stop is not an error of this call.
@@ -287,6 +290,8 @@ public:
       if (auto why = why_unfed(*state_->core(), *state_, false)) std::rethrow_exception(std::move(why));
     return nullptr;
   }
+  /// What the last span showed is not needed any more.
+  void let_go() noexcept { shown_ = {}; }
   /// The next item goes to `who`: false, and `who` stays, if it is there now or the input has ended.
   bool listen(std::unique_ptr<stream_listener<R>>& who, std::uint64_t& number) {
     struct {
@@ -311,6 +316,7 @@ private:
   state_ptr<stream_state<R>> state_;
   std::unique_ptr<pool_feeder> feeder_;
   feed_plan plan_;
+  [[no_unique_address]] shown_by<R> shown_;  // of the item that was given last
   bool told_problem_ = false;
 };
 

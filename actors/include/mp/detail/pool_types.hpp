@@ -26,7 +26,10 @@ concept not_task_options = !std::same_as<std::remove_cvref_t<F>, task_options>;
 
 // Of the overloads that take no options: some compilers look at a result before they look at what is required.
 template <class F, class... A>
-struct task_result : result_of_call<F, A...> {};
+struct task_result {
+  using seen = typename result_of_call<F, A...>::type;
+  using type = typename result_as_it_travels<seen>::type;
+};
 template <class F, class... A>
 requires(!not_task_options<F>) struct task_result<F, A...> {
   using type = void;
@@ -35,6 +38,9 @@ template <class F, class... A>
 using task_result_t = typename task_result<F, A...>::type;
 template <class F, class Range>
 using item_result_t = task_result_t<F, std::ranges::range_reference_t<Range>>;
+/// As a consumer sees it who takes them one by one: a span stays one.
+template <class F, class Range>
+using item_seen_t = typename task_result<F, std::ranges::range_reference_t<Range>>::seen;
 template <class F, class Tuple>
 struct star_result;
 template <class F, template <class...> class Tuple, class... A>

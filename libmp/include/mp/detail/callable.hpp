@@ -84,8 +84,8 @@ struct owner_of<std::basic_string_view<C, Traits>> {
   using type = std::basic_string<C, Traits>;
 };
 template <class E, std::size_t N>
-struct owner_of<std::span<const E, N>> {
-  using type = std::vector<E>;
+struct owner_of<std::span<E, N>> {
+  using type = std::vector<std::remove_const_t<E>>;
 };
 template <class C>
 requires(
@@ -220,16 +220,26 @@ using plan_of = typename find_plan<F, A...>::type;
 
 // ---- Arguments
 
-template <class T>
-inline constexpr bool is_span = false;
-template <class E, std::size_t N>
-inline constexpr bool is_span<std::span<E, N>> = true;
-
 /// What bind_call holds of one argument while it encodes: the argument itself if it has the type that travels.
 template <class P, class A>
 using argument = std::conditional_t<std::is_same_v<std::remove_cvref_t<A>, stored<P>>, const stored<P>&, stored<P>>;
 
-template <class P, class A>
+/// What a view's bytes are read through: those of a span to write to are copied before anybody writes.
+template <class V>
+struct reads_of {
+  using type = V;
+};
+template <class E, std::size_t N>
+struct reads_of<std::span<E, N>> {
+  using type = std::span<const E, N>;
+};
+template <class T>
+inline constexpr bool writes_to_span = false;
+template <class E, std::size_t N>
+inline constexpr bool writes_to_span<std::span<E, N>> = !std::is_const_v<E>;
+
+/// `Writes`: a span to write to makes sense, because what was written comes back.
+template <class P, class A, bool Writes>
 constexpr void check_argument() {
   using to = stored<P>;
   using from = std::remove_cvref_t<A>;
@@ -242,8 +252,8 @@ constexpr void check_argument() {
         kind_of<to> == kind::handle || kind_of<to> == kind::descriptor,
         "mp: the callable takes a reference, but it gets a copy in another process; take it by value or const "
         "reference, and return what changed");
-  if constexpr (is_span<std::remove_cvref_t<P>>)
-    static_assert(is_view<std::remove_cvref_t<P>>,
+  if constexpr (writes_to_span<std::remove_cvref_t<P>>)
+    static_assert(Writes,
                   "mp: the callable takes a span to write to, but it gets a copy in another process; take a span of "
                   "const, and return what changed");
   if constexpr (std::is_lvalue_reference_v<A> && std::is_same_v<from, to>)
@@ -251,16 +261,17 @@ constexpr void check_argument() {
                   "mp: this argument can only be handed over; pass it with std::move");
 }
 
-template <class P, class A>
+template <class P, class A, bool Writes = false>
 argument<P, A> convert_argument(std::remove_reference_t<A>& a) {
-  check_argument<P, A>();
+  check_argument<P, A, Writes>();
   using bare = std::remove_cvref_t<P>;
   using to = stored<P>;
   if constexpr (std::is_same_v<std::remove_cvref_t<A>, to>) {
     return a;
   } else if constexpr (is_view<bare>) {
-    static_assert(std::is_convertible_v<A, bare>, "mp: an argument does not convert to the type of its parameter");
-    const bare view = static_cast<A&&>(a);
+    using reads = typename reads_of<bare>::type;
+    static_assert(std::is_convertible_v<A, reads>, "mp: an argument does not convert to the type of its parameter");
+    const reads view = static_cast<A&&>(a);
     return to(view.begin(), view.end());
   } else if constexpr (is_view<std::remove_cvref_t<A>> && std::is_same_v<owner_of_t<std::remove_cvref_t<A>>, to>) {
     return to(a.begin(), a.end());  // a view where `auto` takes anything

@@ -41,6 +41,10 @@ public:
   void release(shared_piece& p) noexcept;
   /// Gives pages of free pieces back, down to 64 MiB. Takes a while: no lock should be held that others wait for.
   void trim() noexcept;
+  /// Are as many bytes in use as are kept for use? More would be fresh memory.
+  bool is_used_up() const noexcept {
+    return busy_bytes_.load(std::memory_order_relaxed) >= most_idle_bytes_.load(std::memory_order_relaxed);
+  }
   /// No more will be wanted: the next trim leaves nothing.
   void close() noexcept { most_idle_bytes_.store(0, std::memory_order_relaxed); }
   /// Throws: error{wrong_process} in a copy made by fork.
@@ -64,11 +68,12 @@ private:
   std::uint64_t at_;                                                 // where no piece was yet
   std::atomic<std::size_t> idle_bytes_{0};                           // of pieces in free_
   std::atomic<std::size_t> most_idle_bytes_{std::size_t{64} << 20};  // not guarded
+  std::atomic<std::size_t> busy_bytes_{0};                           // of pieces that somebody has; not guarded
   std::array<piece*, classes> free_{}, bare_{};                      // with their pages, and without
   std::vector<std::unique_ptr<piece>> all_;
 };
 
-/// The reading side: windows on what was written, read-only; the last ones are kept open.
+/// The reading side: windows on what was written, read-only unless asked for; the last ones are kept open.
 ///
 /// Threads:  thread-compatible.   Processes: process-bound.
 class shared_windows {
@@ -79,9 +84,9 @@ public:
   shared_windows& operator=(const shared_windows&) = delete;
   ~shared_windows();
 
-  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Reads nothing of it.
-  /// Throws: error{out_of_resources}, error{bad_frame}.
-  std::span<const std::byte> look(std::uint64_t offset, std::size_t bytes);
+  /// What lies at `offset`, a whole page; valid until the next look, or `close`. Reads nothing of it. `writes`: it may be
+  /// written to. Throws: error{out_of_resources}, error{bad_frame}.
+  std::span<const std::byte> look(std::uint64_t offset, std::size_t bytes, bool writes = false);
   /// The last one was looked at.
   void close() noexcept;
 
@@ -90,6 +95,7 @@ private:
     std::uint64_t offset;
     std::size_t size;
     const std::byte* at;
+    bool writes;
   };
   void drop_first() noexcept;
 
