@@ -70,10 +70,10 @@ double one_by_one(bool thinks, Measure measure) {
   });
 }
 
-/// A slot each way per worker; `take` gets the result where the worker left it.
+/// A slot per worker, in which it scales; `take` gets the result there.
 struct large_lane {
   lane bells;
-  alignas(4096) std::array<double, large_doubles> there, back;
+  alignas(4096) std::array<double, large_doubles> values;
 };
 template <class Take, class Finish = decltype([] {})>
 double large_rate(Take take, Finish finish = {}) {
@@ -85,8 +85,7 @@ double large_rate(Take take, Finish finish = {}) {
       join_membarrier();
       for (;;) {
         l.bells.there.get([](const message&) {});
-        std::memcpy(l.back.data(), l.there.data(), large_bytes);
-        scale(l.back.data());
+        scale(l.values.data());
         l.bells.back.put([](message&) {});
       }
     });
@@ -96,10 +95,10 @@ double large_rate(Take take, Finish finish = {}) {
       large_lane& l = (*lanes)[static_cast<std::size_t>(i % workers)];
       if (i >= workers) {
         l.bells.back.get([](const message&) {});
-        take(i - workers, l.back.data());
+        take(i - workers, l.values.data());
       }
       if (i >= large_tasks) continue;
-      std::memcpy(l.there.data(), in.data(), large_bytes);
+      std::memcpy(l.values.data(), in.data(), large_bytes);
       l.bells.there.put([](message&) {});
     }
     finish();
