@@ -62,8 +62,7 @@ struct result_record {
 
   static constexpr std::uint16_t rest_unread = 1;  ///< failed: the items behind it could not be found in the bytes
   static constexpr std::uint16_t all_left = 2;     ///< failed: and so have all behind it, for the same reason
-  static constexpr std::uint16_t is_place =
-      4;  ///< values: one, a part of its unit's bytes; a place_message is the whole
+  static constexpr std::uint16_t is_place = 4;     ///< values: one, which stays in its unit's bytes; see place_message
 };
 /// Where a result lies that stayed in the pool's memory.
 struct result_place {

@@ -175,6 +175,7 @@ private:
   unit_bytes& show(std::uint64_t index, std::span<const std::byte> elements,
                    std::unique_ptr<unit_bytes> in) requires is_span_result<R> {
     const auto all = elements_at<typename R::element_type>(elements);
+    if (R::extent != std::dynamic_extent && R::extent != all.size()) decoder::throw_invalid("a span of another length");
     stream_item<R>& item = place(index);
     item.value.emplace(all.data(), all.size());
     item.shown = std::move(in);
