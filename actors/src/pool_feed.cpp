@@ -96,11 +96,11 @@ fed pool_core::feed_until(pool_job& job, pool_feeder& feeder, const feed_plan& p
   }
 }
 
-// How many items may be under way now. Where nobody has said how many, large ones are no more than lie in memory that was
+// Locked. How many items may be under way now. Where nobody has said how many, large ones are no more than lie in memory that was
 // used before: fresh memory costs more than what is gained by looking further ahead.
 std::uint64_t pool_core::window_of(const feed_plan& plan) const noexcept {
   if (!plan.adapts || !heap_->is_used_up()) return plan.window;
-  return std::min(plan.window, 2 * static_cast<std::uint64_t>(workers()));
+  return std::min(plan.window, 2 * static_cast<std::uint64_t>(workers()) * std::max<std::uint64_t>(plan.chunk, 1));
 }
 
 // Locked. How many units of a feeder that take `ns` each go in now, at most `most`. `first`: one may wait for the first worker.
