@@ -24,6 +24,7 @@ namespace mp::detail {
 
 // ---- Parameters of callables that have one signature
 
+/// Of a pointer to a member function: its parameters, and the same behind the object it is called on.
 template <class S>
 struct signature {};
 #define MP_SIGNATURE(QUALIFIERS, OBJECT)        \
@@ -42,6 +43,7 @@ MP_SIGNATURE(&&, &&)
 MP_SIGNATURE(const&&, &&)
 #undef MP_SIGNATURE
 
+/// The types that a callable declares for its parameters; none where it does not say.
 template <class F>
 struct parameters_of {};  // several operator(), or a template: none of its own
 template <class R, class... P>
@@ -68,6 +70,7 @@ struct parameters_of<F> {
   using type = decltype(mark_object(typename signature<F>::with_object{}));
 };
 
+/// Its parameters say what travels: arguments are converted to them in the caller.
 template <class F>
 concept has_signature = requires {
   typename parameters_of<F>::type;
@@ -75,6 +78,7 @@ concept has_signature = requires {
 
 // ---- What travels for a parameter
 
+/// What owns the elements that a view shows: a view travels as it, and is made of it where the call runs.
 template <class T>
 struct owner_of {
   using type = T;
@@ -97,6 +101,7 @@ requires(
 template <class T>
 using owner_of_t = typename owner_of<T>::type;
 
+/// std::span, std::basic_string_view.
 template <class T>
 inline constexpr bool is_view = !std::is_pointer_v<T> && !std::is_same_v<owner_of_t<T>, T>;
 
@@ -136,9 +141,11 @@ decltype(auto) as_parameter(stored<P>& value) {
 
 // ---- The plan of a call: which parameters, and whether a stop token comes first
 
+/// `P...`: the parameters that arguments travel for; `Stop`: a stop token is given in front of them.
 template <bool Stop, class... P>
 struct call_plan {};
 
+/// What the call returns, decayed.
 template <class F, class Plan>
 struct result_of;
 template <class F, bool Stop, class... P>
@@ -156,6 +163,7 @@ using result_of_plan = typename result_of<F, Plan>::type;
 template <class P>
 inline constexpr bool is_stop_token = std::is_same_v<std::remove_cvref_t<P>, std::stop_token>;
 
+/// The plan for so many arguments: each has its parameter, but for a stop token that comes first. Else it does not fit.
 template <std::size_t Arguments, class Types>
 struct plan_for_signature {
   static constexpr bool fits = false;
@@ -178,6 +186,7 @@ requires(sizeof...(P) + 1 == Arguments &&
   static constexpr bool fits = false;
 };
 
+/// How a stored argument is given where only an lvalue will do: handles may be changed, values may not.
 template <class S>
 using lvalue_for = std::conditional_t<kind_of<S> == kind::handle || kind_of<S> == kind::descriptor, S&, const S&>;
 
@@ -215,6 +224,7 @@ struct find_plan<F, A...> {
                 "mp: the number of arguments is not what the callable takes (default arguments do not travel: wrap the "
                 "function in a lambda)");
 };
+/// The plan of F called with A. A sentence, if there is none.
 template <class F, class... A>
 using plan_of = typename find_plan<F, A...>::type;
 
@@ -233,6 +243,7 @@ template <class E, std::size_t N>
 struct reads_of<std::span<E, N>> {
   using type = std::span<const E, N>;
 };
+/// A span of elements that are not const.
 template <class T>
 inline constexpr bool writes_to_span = false;
 template <class E, std::size_t N>
@@ -261,6 +272,7 @@ constexpr void check_argument() {
                   "mp: this argument can only be handed over; pass it with std::move");
 }
 
+/// An argument as what travels for its parameter: itself, or converted. Throws: what the conversion throws.
 template <class P, class A, bool Writes = false>
 argument<P, A> convert_argument(std::remove_reference_t<A>& a) {
   check_argument<P, A, Writes>();
@@ -295,12 +307,14 @@ void drop_handed_over(A&& a) {
 template <class F>
 inline constexpr bool is_function_pointer = std::is_pointer_v<F>&& std::is_function_v<std::remove_pointer_t<F>>;
 
+/// Functions, members and functors without state travel as places in code, other functors as their members.
 template <class F>
 inline constexpr bool can_travel_as_callable = is_function_pointer<F> || std::is_member_function_pointer_v<F> ||
                                                (std::is_class_v<F> &&
                                                 ((std::is_empty_v<F> && std::is_default_constructible_v<F>) ||
                                                  (!std::is_empty_v<F> && sendable_value<F>)));
 
+/// Compile-time sentences for what cannot be called elsewhere; check_result: for what cannot come back.
 template <class F>
 constexpr void check_callable() {
   static_assert(!is_a<F, std::reference_wrapper>,
