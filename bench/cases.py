@@ -31,6 +31,7 @@ class Case:
     goals: tuple
     at_most_rounds: int = 1000
     slow: bool = False  # only with --build
+    is_tail: bool = False  # a slowest of hundreds: a run from which a hypervisor took processors is repeated
 
 
 RANKS = {"peer_openmpi": 2, "peer_openmpi_pool": 3}
@@ -98,7 +99,7 @@ CASES = (
          (Goal("best peer", 1.0, "vectors"), Goal("OpenMPI by hand, fresh vectors", 5, "reused"))),
     Case("pool-death", "pool of 2: a task's worker is killed: until the caller knows", (("p99", "us"), ("p50", "us")),
          "lower", programs("pool-death", "libmp_pool", "limit_pool", "peers/python_pool.py"),
-         (Goal(None, 1000, "p99"),)),
+         (Goal(None, 1000, "p99"),), is_tail=True),
     Case("pool-queued-memory", "memory of a task that is queued among 1,000,000",
          (("submit", "B"), ("map_async", "B")), "lower", programs("pool-queued-memory", "libmp_pool"),
          (Goal(None, 200, "submit"), Goal(None, 200, "map_async")), at_most_rounds=3),

@@ -2,7 +2,7 @@
 /// @file
 /// What a pool and one worker share beside their two pipes, drawn; and the records in the pipes.
 ///
-///     pool's memory   bell page: the pool sleeps here until a worker has said something
+///     pool's memory   bell page: the pool sleeps here until a worker has said something, or begins to die
 ///     each lane       page: what the worker is about, what the parent asks of it
 ///                     slots: one word a unit in flight
 ///                     draft: results of the unit under way that are not yet in the pipe
@@ -70,6 +70,13 @@ constexpr std::uint32_t done_of(std::uint64_t progress) noexcept { return static
 constexpr std::size_t used_of(std::uint64_t progress) noexcept { return static_cast<std::uint32_t>(progress); }
 
 enum class worker_phase : std::uint32_t { starting, initialising, ready, no_memory };
+
+/// The first page of the pool's memory.
+struct bell_page {
+  shared_bell bell;
+  robust_futex lives[most_lanes];  // each held by the thread that runs a worker's tasks
+};
+static_assert(sizeof(bell_page) <= bell_bytes);
 
 struct lane_page {
   // The worker writes.

@@ -25,13 +25,14 @@ void pool_core::locked::release() noexcept {
   callbacks.swap(core_.callbacks_);
   core_.callbacks_open_ += callbacks.size();
   std::vector<std::uint32_t> starts;
-  starts.swap(core_.starts_);
+  if (!core_.starts_.empty() && !core_.leave_starts()) starts.swap(core_.starts_);
   std::shared_ptr<pool_core> last;  // goes when this does, not under the lock
   if (core_.self_ && core_.is_over()) {
     last = std::move(core_.self_);
     core_.heap_->close();
   }
-  const bool wake = std::exchange(core_.news_, false) && core_.collectors_ > others_;
+  const bool news = std::exchange(core_.news_, false), wake = news && core_.collectors_ > others_;
+  if (news) core_.news_told_.fetch_add(1, std::memory_order_release);
   lock_.unlock();
   if (wake) core_.bell_->wake();
   core_.heap_->trim();
@@ -280,13 +281,14 @@ bool pool_core::collect_until(bool (*is_done)(void*), void* context, time_point 
     collect();
     if (is_done(context)) return true;
     if (until == time_point::min()) return false;
+    const std::uint32_t known = news_told_.load(std::memory_order_relaxed) + (news_ ? 1 : 0);
     lock.release();
     const auto now = std::chrono::steady_clock::now();
     if (until <= now) {
       lock.acquire();
       return is_done(context);
     }
-    wait_for_bell(until);
+    wait_for_bell(known, until);
     // The I/O thread sees deaths; without it (the library is ending) whoever waits does.
     if (now >= look_at) {
       look_for_ends();
@@ -296,12 +298,31 @@ bool pool_core::collect_until(bool (*is_done)(void*), void* context, time_point 
   }
 }
 
-// Not locked.
-void pool_core::wait_for_bell(time_point until) {
+// Not locked. `known`: the news that the caller has heard; what others have found since ends the wait, too.
+void pool_core::wait_for_bell(std::uint32_t known, time_point until) {
   // Lanes come and go under the lock. While it spins a try is enough; before it sleeps it must know.
-  const auto seen = [this](std::unique_lock<std::mutex> lock) { return lock.owns_lock() && anything_to_collect(); };
-  if (spin_for_wake_up([&] { return seen(std::unique_lock(mutex_, std::try_to_lock)); }, until)) return;
-  bell_->sleep([&] { return seen(std::unique_lock(mutex_)); }, until);
+  const auto seen = [&] {
+    if (news_told_.load(std::memory_order_acquire) != known) return true;
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() && anything_to_collect();
+  };
+  if (spin_for_wake_up(seen, until)) return;
+  robust_futexes lives;
+  bool is_dying = false;
+  const auto look = [&] {
+    const std::lock_guard lock(mutex_);
+    if (news_told_.load(std::memory_order_relaxed) != known || anything_to_collect()) return true;
+    for (const seat& s : seats_) {
+      if (!s.lane || s.lane->in_flight == 0) continue;
+      if (!s.lane->dying_since)
+        lives.add(lives_[s.lane->index]);
+      else
+        is_dying = is_dying || may_be_awaited(*s.lane);
+    }
+    return is_dying;
+  };
+  bell_->sleep_beside(lives, look, until);
+  if (is_dying || lives.any_let_go()) await_dying(known);
 }
 
 void pool_core::with_lock(void (*f)(void*), void* context) {

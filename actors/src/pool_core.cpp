@@ -28,7 +28,9 @@ pool_core::pool_core(pool_options o)
   check_task_options({.retry = options_.retry});
   memory_ = shared_block::make("mp:pool", pool_memory_bytes);
   bell_block_ = shared_block(memory_, 0, bell_bytes);
-  bell_ = reinterpret_cast<shared_bell*>(bell_block_.data());
+  auto* const page = reinterpret_cast<bell_page*>(bell_block_.data());
+  bell_ = &page->bell;
+  lives_ = page->lives;
   bell_->join();
   heap_.emplace(memory_, heap_offset, heap_bytes);
   lane_used_.resize(most_lanes);

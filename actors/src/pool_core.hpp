@@ -220,17 +220,21 @@ private:
   std::uint64_t known_ns(const feed_plan& plan, const pool_job& job) const noexcept;
   void take_in(pool_unit& u) noexcept;
   pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count, bool is_over = false);
-  void wait_for_bell(time_point until);
+  void wait_for_bell(std::uint32_t known, time_point until);
+  bool may_be_awaited(const pool_lane& lane) const noexcept;
+  void await_dying(std::uint32_t known) noexcept;
 
   // -- lives (pool_life.cpp)
   std::unique_ptr<pool_lane> make_lane(std::uint32_t seat);  // not locked
   void install(std::unique_ptr<pool_lane> lane);             // locked
   void start_later(std::uint32_t seat, bool failed) noexcept;
   void start_missing() noexcept;
+  bool leave_starts() noexcept;
+  void begin_starts() noexcept;                                 // not locked
   void begin_start(std::uint32_t seat) noexcept;                // not locked
   void run_starter(std::uint32_t seat) noexcept;                // not locked
   void clear_away(std::uint32_t seat) noexcept;                 // not locked
-  void on_end(std::uint64_t serial) noexcept;                   // not locked
+  void on_end(std::uint64_t serial, bool has_time) noexcept;    // not locked
   void find_and_bury(pool_lane* lane) noexcept;                 // not locked
   void name_functions(const pool_lane& lane);                   // not locked
   void bury(pool_lane& lane, mp::post_mortem& found) noexcept;  // locked
@@ -267,6 +271,7 @@ private:
   unique_fd memory_;
   shared_block bell_block_;
   shared_bell* bell_ = nullptr;
+  robust_futex* lives_ = nullptr;    // of the lanes
   std::optional<shared_heap> heap_;  // for large arguments
 
   std::mutex mutex_;
@@ -291,14 +296,16 @@ private:
   std::vector<std::function<void()>> callbacks_;
   std::size_t callbacks_open_ = 0;     // given away, and not back yet
   std::vector<std::uint32_t> starts_;  // seats whose worker is to be started
+  bool starts_left_ = false;           // to the I/O thread
   int starters_ = 0;
   int burials_ = 0;  // lanes that ended and are not freed yet
   std::uint64_t done_ = 0, failed_ = 0, cancelled_ = 0, retried_ = 0, deaths_ = 0;
   std::deque<dead_letter> letters_;
   verdict ends_;
-  int collectors_ = 0;           // threads that wait here
-  std::atomic<int> feeders_{0};  // calls that have input left
-  bool news_ = false;            // for other collectors
+  int collectors_ = 0;                       // threads that wait here
+  std::atomic<int> feeders_{0};              // calls that have input left
+  bool news_ = false;                        // for other collectors, when the lock is released
+  std::atomic<std::uint32_t> news_told_{0};  // how often there were some; changes under the lock
   bool hooks_wait_ = false;
   bool timed_ = false;  // some unit has a deadline
   std::uint64_t lanes_made_ = 0;

@@ -10,6 +10,7 @@
 #include "pool_policy.hpp"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <string>
 #include <thread>
@@ -72,8 +73,52 @@ void pool_core::name_functions(const pool_lane& lane) {
   }
 }
 
-// Not locked; any thread. The first one to say so buries it.
-void pool_core::on_end(std::uint64_t serial) noexcept {
+// Locked. Its end has begun, and is not slept through: what takes longer has much memory to give back.
+bool pool_core::may_be_awaited(const pool_lane& lane) const noexcept {
+  constexpr std::chrono::milliseconds longest{5};
+  return spin_length().count() != 0 && std::chrono::steady_clock::now() - *lane.dying_since < longest;
+}
+
+// Not locked; whoever waits, when the kernel has begun to take a worker apart. Its parent hears of it a fraction of a
+// millisecond later: sooner than a thread that sleeps is woken by one that is woken.
+void pool_core::await_dying(std::uint32_t known) noexcept {
+  struct dying {
+    std::uint64_t serial = 0;
+    std::shared_ptr<child> process;  // null: somebody is burying it
+  };
+  std::array<dying, 4> some;
+  for (;;) {
+    std::size_t n = 0;
+    try {
+      const std::lock_guard lock(mutex_);
+      for (const seat& s : seats_) {
+        pool_lane* const lane = s.lane.get();
+        if (!lane || lane->in_flight == 0 || !lives_[lane->index].is_let_go() || n == some.size()) continue;
+        if (!lane->dying_since) lane->dying_since = std::chrono::steady_clock::now();
+        if (!may_be_awaited(*lane)) continue;
+        some[n++] = {lane->serial,
+                     lane->state == pool_lane::life::ended ? nullptr : process_hooks::child_of(lane->process)};
+      }
+    } catch (...) {
+    }
+    if (n == 0) return;
+    // Seldom locked: whoever else has to do with this death must not wait for us.
+    for (int turn = 0; turn < 16; ++turn) {
+      for (std::size_t i = 0; i < n; ++i)
+        if (some[i].process && process_hooks::is_known_to_have_ended(*some[i].process)) {
+          on_end(some[i].serial, false);
+          return;
+        }
+      if (news_told_.load(std::memory_order_acquire) != known) return;
+      spin_turn();
+      spin_yield();
+    }
+  }
+}
+
+// Not locked; any thread. The first one to say so buries it; where that may take long and the caller has no time for it,
+// another thread does.
+void pool_core::on_end(std::uint64_t serial, bool has_time) noexcept {
   bool has_nameless = false;  // functions that were never named yet
   pool_lane* which = nullptr;
   {
@@ -85,8 +130,8 @@ void pool_core::on_end(std::uint64_t serial) noexcept {
     ++burials_;
     for (const pool_unit* u : which->flight) has_nameless = has_nameless || (u && names_[u->job->function].empty());
   }
-  // Names come from symbol tables, which may take long: that must not stop the I/O thread.
-  if (on_io_thread() && (has_nameless || has_crashed(*which))) try {
+  // Names come from symbol tables.
+  if (!has_time && (has_nameless || has_crashed(*which))) try {
       std::thread([self = shared_from_this(), which] { self->find_and_bury(which); }).detach();
       return;
     } catch (...) {

@@ -65,6 +65,7 @@ public:
   std::optional<pending_kill> kill;
   time_point leave_by = time_point::max();  // told to leave: killed then
   time_point memory_looked{};
+  std::optional<time_point> dying_since;  // when somebody who waits saw that its end has begun
 
   // Touched by the I/O thread only.
   std::shared_ptr<asio::posix::stream_descriptor> watch;

@@ -3,6 +3,7 @@
 
 #include "pool_core.hpp"
 
+#include "mp/detail/async.hpp"
 #include "mp/detail/process_hooks.hpp"
 #include "mp/error.hpp"
 #include "pool_policy.hpp"
@@ -30,6 +31,7 @@ std::unique_ptr<pool_lane> pool_core::make_lane(std::uint32_t number) {
     lane->name = options_.name + " worker " + std::to_string(number + 1);
     shared_block::release(memory_, lane_offset(lane->index), lane_bytes);
     lane->block = shared_block(memory_, lane_offset(lane->index), lane_bytes);
+    lives_[lane->index].reset();
     lane->page = reinterpret_cast<lane_page*>(lane->block.data());
     lane->page->stop_bell.join();
     lane->draft = lane->block.data() + page_bytes;
@@ -80,7 +82,7 @@ void pool_core::install(std::unique_ptr<pool_lane> made) {
   try {
     lane->process.async_join([weak = weak_from_this(), serial = lane->serial](error_code problem, mp::exit_status) {
       if (problem) return;
-      if (const auto self = weak.lock()) self->on_end(serial);
+      if (const auto self = weak.lock()) self->on_end(serial, false);
     });
   } catch (...) {
     // The library is ending: whoever waits looks for its end.
@@ -150,6 +152,32 @@ void pool_core::clear_away(std::uint32_t number) noexcept {
   std::shared_ptr<void> last;
   const locked lock(*this);
   last = std::move(seats_[number].last);
+}
+
+// Locked. Who waits for an answer does not make the thread that starts a worker: the I/O thread does, or whoever waits long.
+// False: there is no I/O thread.
+bool pool_core::leave_starts() noexcept {
+  if (starts_left_) return true;
+  if (on_io_thread()) return false;
+  try {
+    post_to(io_thread_ref(), [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->begin_starts();
+    });
+    return starts_left_ = true;
+  } catch (...) {
+    return false;
+  }
+}
+
+// Not locked.
+void pool_core::begin_starts() noexcept {
+  std::vector<std::uint32_t> starts;
+  {
+    const std::lock_guard lock(mutex_);
+    starts.swap(starts_);
+    starts_left_ = false;
+  }
+  for (const std::uint32_t number : starts) begin_start(number);
 }
 
 // Not locked. Each start has a thread of its own: a child that hangs before its hello must not stop the I/O thread.
@@ -248,15 +276,16 @@ void pool_core::look_for_ends() noexcept {
     std::uint64_t ended = 0;
     {
       const locked lock(*this, true);
-      if (i >= seats_.size()) return;
+      if (i >= seats_.size()) break;
       pool_lane* const lane = seats_[i].lane.get();
       try {
         if (lane && lane->state != pool_lane::life::ended && lane->process.exit_status()) ended = lane->serial;
       } catch (...) {
       }
     }
-    if (ended != 0) on_end(ended);
+    if (ended != 0) on_end(ended, true);
   }
+  begin_starts();
 }
 
 }  // namespace mp::detail

@@ -39,7 +39,7 @@ public:
       : memory_(std::move(s.memory)),
         bell_block_(memory_, 0, bell_bytes),
         lane_block_(memory_, lane_offset(s.lane), lane_bytes),
-        bell_(*reinterpret_cast<shared_bell*>(bell_block_.data())),
+        bell_(reinterpret_cast<bell_page*>(bell_block_.data())->bell),
         page_(*reinterpret_cast<lane_page*>(lane_block_.data())),
         draft_(lane_block_.data() + page_bytes),
         tasks_(std::move(s.tasks.end)),
@@ -50,6 +50,7 @@ public:
     draft_begin = draft_at = draft_ + sizeof(result_record);
     draft_end = draft_ + draft_bytes;
     bell_.join();
+    reinterpret_cast<bell_page*>(bell_block_.data())->lives[s.lane].hold();
     page_.stop_bell.join();
     page_.phase.store(worker_phase::initialising, std::memory_order_release);
     if (!s.initializer.empty()) {
@@ -324,9 +325,8 @@ private:
   std::vector<known_function> functions_;
   const known_function* current_ = nullptr;
   std::uint32_t units_ = 0, number_ = 0, draft_first_ = 0;
-  std::int64_t said_at_ = 0;  // when results of the unit went out last
-  bool reached_us_ = false;   // what was got last
-  bool leaving_ = false;
+  std::int64_t said_at_ = 0;                   // when results of the unit went out last
+  bool reached_us_ = false, leaving_ = false;  // the first: what was got last
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -249,6 +250,25 @@ TEST_CASE("pool: killed from outside: idle workers are replaced, and work goes o
       if (round == 1) p.resize(2);
     }
     REQUIRE(eventually([&] { return exits == 6; }));
+  }
+  CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("pool: nobody who waits needs the I/O thread for a death, or for the next worker", "[pool][death]") {
+  const fd_ledger ledger;
+  {
+    mp::pool p(2);
+    std::latch is_busy(1), may_go_on(1);
+    const auto held = p.submit(same, 1).then([&](int) {
+      is_busy.count_down();
+      may_go_on.wait();
+    });
+    is_busy.wait();
+    for (int i = 0; i < 6; ++i) CHECK_ERRC(p.apply(end_by, end::kill), worker_died);
+    may_go_on.count_down();
+    held.wait();
+    CHECK(p.map(cube, std::views::iota(1, 4)) == std::vector{1, 8, 27});
+    CHECK(p.stats().worker_deaths == 6);
   }
   CHECK_CLEAN(ledger);
 }

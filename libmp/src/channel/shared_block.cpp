@@ -8,6 +8,7 @@
 #include "os/memfd.hpp"
 
 #include <sys/mman.h>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <utility>
@@ -66,6 +67,21 @@ std::uint32_t shared_bell::announce() noexcept {
 
 void shared_bell::wait(std::uint32_t event, time_point until, std::chrono::nanoseconds slice) noexcept {
   os::futex_wait(event_, event, until, slice);
+}
+
+void shared_bell::wait_beside(const robust_futexes& held, std::uint32_t event, time_point until,
+                              std::chrono::nanoseconds slice) noexcept {
+  std::array<os::futex_awaited, 32> words;
+  std::size_t n = 0;
+  words[n++] = {event_, event};
+  for (const robust_futex* const f : held.span()) {
+    const auto* const word = f->find_word();
+    if (!word) continue;
+    const std::uint32_t seen = word->load(std::memory_order_acquire);
+    if ((seen & FUTEX_OWNER_DIED) != 0) return;
+    words[n++] = {*word, seen};
+  }
+  if (n == 1 || !os::futex_wait_any({words.data(), n}, until, slice)) wait(event, until, slice);
 }
 
 std::chrono::nanoseconds spin_length() noexcept { return ring::spin_limit(); }

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <span>
 
 namespace mp::os {
 
@@ -44,6 +45,22 @@ inline void futex_wait(const futex_word& word, std::uint32_t seen, time_point un
 inline void futex_wake(const futex_word& word, int count = 1) noexcept {
   ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);
 }
+
+/// One of several words to sleep on, as the system call takes it.
+struct futex_awaited {
+  std::uint64_t seen, address;
+  std::uint32_t flags = 2;  // 32 bits, shared
+  std::uint32_t reserved = 0;
+
+  futex_awaited() noexcept = default;
+  futex_awaited(const futex_word& word, std::uint32_t value) noexcept
+      : seen(value), address(reinterpret_cast<std::uintptr_t>(&word)) {}
+};
+
+/// Sleeps while each word is as it was seen; else as futex_wait. False: this kernel (before 5.16), or a filter of system
+/// calls, has no such sleep.
+bool futex_wait_any(std::span<const futex_awaited> words, time_point until,
+                    std::chrono::nanoseconds slice = sleep_slice) noexcept;
 
 /// Registers this process for `heavy_barrier` of others; false where the kernel has no membarrier (or refuses it):
 /// then every light_barrier of the channel must be a full fence.

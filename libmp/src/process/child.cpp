@@ -130,6 +130,12 @@ std::optional<os::ended> child::wait(time_point until) {
   }
 }
 
+bool child::is_known_to_have_ended() {
+  if (!zygote_) return wait(time_point::min()).has_value();
+  const std::lock_guard lock(mutex_);
+  return drain();
+}
+
 int child::end_fd() noexcept {
   const std::lock_guard lock(mutex_);
   return zygote_ && !control_ended_ && !zygote_->is_gone() ? control_.get() : pidfd_.get();

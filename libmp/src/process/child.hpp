@@ -53,6 +53,8 @@ public:
 
   /// How it ended; nullopt if it has not by `until` (time_point::min(): just look).
   std::optional<os::ended> wait(time_point until);
+  /// wait(time_point::min()) without ever waiting for the fork server's report.
+  bool is_known_to_have_ended();
   /// What its function threw or how it crashed, once it has ended.
   std::optional<mp::failure> failure();
 

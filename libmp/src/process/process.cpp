@@ -279,6 +279,16 @@ void process_hooks::show_as(std::string_view what) noexcept {
 
 void process_hooks::signal(process& p, int number) { p.started_child("process_hooks::signal")->signal(number); }
 
+std::shared_ptr<child> process_hooks::child_of(const process& p) { return p.started_child("process_hooks::child_of"); }
+
+bool process_hooks::is_known_to_have_ended(child& c) noexcept {
+  try {
+    return c.is_known_to_have_ended();
+  } catch (...) {
+    return false;
+  }
+}
+
 std::optional<mp::post_mortem> process_hooks::post_mortem(const process& p) {
   const auto c = p.started_child("process_hooks::post_mortem");
   const auto ended = c->wait(time_point::min());

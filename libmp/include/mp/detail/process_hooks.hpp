@@ -9,6 +9,7 @@
 #include "mp/failure.hpp"
 #include "mp/process.hpp"
 
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -18,6 +19,10 @@ namespace mp::detail {
 struct process_hooks {
   /// Its start() will give it a process group of its own and let it ignore SIGINT. Throws: error{already_started}.
   static void lead_own_group(process& p);
+  /// What is_known_to_have_ended() looks at. Throws: error{not_started}, error{closed}.
+  static std::shared_ptr<child> child_of(const process& p);
+  /// It has ended, and its status is here. No more than a look: where its fork server has yet to say so, false.
+  static bool is_known_to_have_ended(child& c) noexcept;
   /// Status, failure, name, pid and what it used, once it has ended; nullopt: it runs. Throws: as exit_status.
   static std::optional<mp::post_mortem> post_mortem(const process& p);
   /// start(), called off when `give_up` becomes readable: then it throws error{cancelled}, and no child is left.

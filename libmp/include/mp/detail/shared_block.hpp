@@ -9,6 +9,7 @@
 /// Death:    nothing in here is owned; a ring that is lost with its process costs its sleeper one slice of 20 ms.
 /// Source:   doc/decisions/0006-channels.md, doc/decisions/0009-pools.md.
 
+#include "mp/detail/robust_futex.hpp"
 #include "mp/duration.hpp"
 #include "mp/unique_fd.hpp"
 
@@ -63,6 +64,13 @@ public:
     const std::uint32_t event = announce();
     if (!static_cast<Ready&&>(ready)()) wait(event, until, slice);
   }
+  /// As sleep(); the end of one of `held`, which `ready()` may fill, is a ring, too.
+  template <class Ready>
+  void sleep_beside(const robust_futexes& held, Ready&& ready, time_point until,
+                    std::chrono::nanoseconds slice = std::chrono::milliseconds(20)) noexcept {
+    const std::uint32_t event = announce();
+    if (!static_cast<Ready&&>(ready)()) wait_beside(held, event, until, slice);
+  }
   /// Before the first sleep or ring of this process.
   void join() noexcept;
   /// Rings whether or not somebody sleeps.
@@ -71,6 +79,8 @@ public:
 private:
   std::uint32_t announce() noexcept;
   void wait(std::uint32_t event, time_point until, std::chrono::nanoseconds slice) noexcept;
+  void wait_beside(const robust_futexes& held, std::uint32_t event, time_point until,
+                   std::chrono::nanoseconds slice) noexcept;
 
   std::atomic<std::uint32_t> asleep_, event_, fence_needed_;
 };
