@@ -322,7 +322,7 @@ void pool_core::wait_for_bell(std::uint32_t known, time_point until) {
     return is_dying;
   };
   bell_->sleep_beside(lives, look, until);
-  if (is_dying || lives.any_let_go()) await_dying(known);
+  if (is_dying || lives.any_let_go()) await_dying(known, until);
 }
 
 void pool_core::with_lock(void (*f)(void*), void* context) {

@@ -222,7 +222,7 @@ private:
   pool_unit* split(pool_unit& u, std::uint32_t from, std::uint32_t count, bool is_over = false);
   void wait_for_bell(std::uint32_t known, time_point until);
   bool may_be_awaited(const pool_lane& lane) const noexcept;
-  void await_dying(std::uint32_t known) noexcept;
+  void await_dying(std::uint32_t known, time_point until) noexcept;
 
   // -- lives (pool_life.cpp)
   std::unique_ptr<pool_lane> make_lane(std::uint32_t seat);  // not locked
@@ -230,13 +230,15 @@ private:
   void start_later(std::uint32_t seat, bool failed) noexcept;
   void start_missing() noexcept;
   bool leave_starts() noexcept;
-  void begin_starts() noexcept;                                 // not locked
-  void begin_start(std::uint32_t seat) noexcept;                // not locked
-  void run_starter(std::uint32_t seat) noexcept;                // not locked
-  void clear_away(std::uint32_t seat) noexcept;                 // not locked
-  void on_end(std::uint64_t serial, bool has_time) noexcept;    // not locked
-  void find_and_bury(pool_lane* lane) noexcept;                 // not locked
-  void name_functions(const pool_lane& lane);                   // not locked
+  void begin_starts() noexcept;                               // not locked
+  void begin_start(std::uint32_t seat) noexcept;              // not locked
+  void run_starter(std::uint32_t seat) noexcept;              // not locked
+  void clear_away(std::uint32_t seat) noexcept;               // not locked
+  void on_end(std::uint64_t serial, bool has_time) noexcept;  // not locked
+  void find_and_bury(pool_lane* lane) noexcept;               // not locked
+  using nameless = std::vector<std::pair<std::uint32_t, unit_function>>;
+  void add_nameless(const pool_lane& lane, nameless& to) const;
+  void name_functions(const nameless& wanted);                  // not locked
   void bury(pool_lane& lane, mp::post_mortem& found) noexcept;  // locked
   void settle_draft(pool_lane& lane, pool_unit& u, std::uint32_t done) noexcept;
   void casualty_of(pool_unit& u, std::uint32_t item, const mp::post_mortem& found) noexcept;

@@ -58,14 +58,17 @@ struct pool_core::remains {
 
 std::shared_ptr<void> pool_core::make_remains() { return std::make_shared<remains>(); }
 
-// Not locked. The names of what the dead one may have been running: read from symbol tables, once a function.
-void pool_core::name_functions(const pool_lane& lane) {
-  std::vector<std::pair<std::uint32_t, unit_function>> wanted;
-  {
-    const locked lock(*this);
-    for (const pool_unit* u : lane.flight)
-      if (u && names_[u->job->function].empty()) wanted.emplace_back(u->job->function, functions_[u->job->function]);
+// Locked. What the dead or dying one may be running, as far as it has no name yet.
+void pool_core::add_nameless(const pool_lane& lane, nameless& to) const {
+  for (const pool_unit* u : lane.flight) {
+    if (!u || !names_[u->job->function].empty()) continue;
+    const auto is_there = [&](const auto& one) { return one.first == u->job->function; };
+    if (std::none_of(to.begin(), to.end(), is_there)) to.emplace_back(u->job->function, functions_[u->job->function]);
   }
+}
+
+// Not locked. Names come from symbol tables, once a function.
+void pool_core::name_functions(const nameless& wanted) {
   for (const auto& [number, f] : wanted) {
     std::string name = f.pointer ? name_function(f.pointer, f.kind->type) : std::string(f.kind->type);
     const locked lock(*this);
@@ -81,7 +84,7 @@ bool pool_core::may_be_awaited(const pool_lane& lane) const noexcept {
 
 // Not locked; whoever waits, when the kernel has begun to take a worker apart. Its parent hears of it a fraction of a
 // millisecond later: sooner than a thread that sleeps is woken by one that is woken.
-void pool_core::await_dying(std::uint32_t known) noexcept {
+void pool_core::await_dying(std::uint32_t known, time_point until) noexcept {
   struct dying {
     std::uint64_t serial = 0;
     std::shared_ptr<child> process;  // null: somebody is burying it
@@ -90,18 +93,24 @@ void pool_core::await_dying(std::uint32_t known) noexcept {
   for (;;) {
     std::size_t n = 0;
     try {
-      const std::lock_guard lock(mutex_);
+      nameless wanted;
+      std::unique_lock lock(mutex_);
       for (const seat& s : seats_) {
         pool_lane* const lane = s.lane.get();
         if (!lane || lane->in_flight == 0 || !lives_[lane->index].is_let_go() || n == some.size()) continue;
-        if (!lane->dying_since) lane->dying_since = std::chrono::steady_clock::now();
+        if (!lane->dying_since) {
+          lane->dying_since = std::chrono::steady_clock::now();
+          add_nameless(*lane, wanted);
+        }
         if (!may_be_awaited(*lane)) continue;
         some[n++] = {lane->serial,
                      lane->state == pool_lane::life::ended ? nullptr : process_hooks::child_of(lane->process)};
       }
+      lock.unlock();
+      name_functions(wanted);  // there is nothing better to do now
     } catch (...) {
     }
-    if (n == 0) return;
+    if (n == 0 || std::chrono::steady_clock::now() >= until) return;
     // Seldom locked: whoever else has to do with this death must not wait for us.
     for (int turn = 0; turn < 16; ++turn) {
       for (std::size_t i = 0; i < n; ++i)
@@ -147,7 +156,12 @@ void pool_core::find_and_bury(pool_lane* which) noexcept {
   try {
     if (auto known = process_hooks::post_mortem(which->process)) found = std::move(*known);
     if (found.status.signal() == SIGKILL && !which->killed) found.why = oom_.explain();
-    name_functions(*which);
+    nameless wanted;
+    {
+      const locked lock(*this);
+      add_nameless(*which, wanted);
+    }
+    name_functions(wanted);
   } catch (...) {
   }
   {

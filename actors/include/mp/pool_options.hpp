@@ -51,21 +51,30 @@ private:
 
 /// How often a task may be tried. Attempts are used up by deaths of workers and by deadlines, never by what the task
 /// throws: that is its answer. More than one needs `idempotent`: the task may then run again although it had begun.
+/// Whoever takes it refuses nonsense: error{invalid_argument}.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct retry {
   std::ptrdiff_t attempts = 1;  ///< in all
   mp::back_off back_off{};
   bool idempotent = false;
 };
 
+/// What one call of `submit` and its kin asks for its task; what is left out is the pool's.
+///
+/// Threads:  a value; `on_progress` runs on the pool's executor.   Processes: process-bound.
 struct task_options {
   mp::deadline deadline{};
   mp::retry retry{};                ///< as it is: the pool's; {.attempts = 1, .idempotent = true} is none
   int priority = 0;                 ///< higher runs first, also before what waits in a worker already
   std::string key{};                ///< same key: same worker, in order; a retry comes after what waits
   std::optional<duration> grace{};  ///< default: the pool's
-  std::function<void(const progress_report&)> on_progress{};
+  std::function<void(const progress_report&)> on_progress{};  ///< what the task says by this_task::progress
 };
 
+/// What one call of `map`, `imap` and their kin asks for its items.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct map_options {
   std::ptrdiff_t chunk = 0;       ///< items that go to a worker at once, at least; 0: measured
   std::ptrdiff_t look_ahead = 0;  ///< items that imap reads ahead of its consumer; 0: 4 chunks a worker
@@ -77,11 +86,13 @@ struct map_options {
 /// `pool.map(f, items, mp::progress)`
 inline const map_options progress{.progress = true};
 
-/// A worker that has gone.
+/// A worker that has gone, however it went.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct worker_exit {
-  std::string worker{};
+  std::string worker{};  ///< "pool worker 1"
   mp::post_mortem post_mortem{};
-  bool replaced = false;
+  bool replaced = false;  ///< another takes its place
 };
 
 /// Where callbacks run: on any executor of Boost.Asio's, or, if none is given, on the library's I/O thread.
@@ -107,6 +118,9 @@ private:
   std::function<void(std::function<void()>)> post_;
 };
 
+/// What a pool is made with. A pool refuses numbers that make no sense: error{invalid_argument}.
+///
+/// Threads:  a value; `on_worker_exit` runs on `executor`.   Processes: process-bound.
 struct pool_options {
   std::ptrdiff_t workers = cpu_count();
   task initializer{};                       ///< runs first in each worker: .initializer = {load, "model.bin"}
@@ -125,6 +139,8 @@ struct pool_options {
 };
 
 /// One worker now.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct worker_info {
   std::string name{};
   pid_t pid = 0;
@@ -133,13 +149,18 @@ struct worker_info {
   std::size_t memory = 0;  ///< resident bytes
 };
 
-/// A task that ended its workers as often as its attempts allow.
+/// A task that ended its workers as often as its attempts allow. A pool keeps the last 1,000.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct dead_letter {
   task_id task = 0;
-  std::string function{};
-  std::vector<mp::post_mortem> deaths{};
+  std::string function{};                 ///< as its post-mortems name it
+  std::vector<mp::post_mortem> deaths{};  ///< one an attempt, in their order
 };
 
+/// A pool at one moment: tasks (of a map: items) that wait or run now, and what has become of those before.
+///
+/// Threads:  a value.   Processes: process-bound.
 struct pool_stats {
   std::uint64_t queued = 0, running = 0, done = 0, failed = 0, cancelled = 0, retried = 0, worker_deaths = 0;
   std::vector<worker_info> workers{};
