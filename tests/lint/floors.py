@@ -15,7 +15,7 @@ PUBLIC = {
     "wire": "codec detail/encoder detail/decoder detail/cereal_forms detail/type_hash detail/codec_* detail/type_name* detail/sendable detail/handle_codec detail/reflect*",
     "channel": "channel channel_options options queue joinable_queue pipe sender receiver duplex connection wait waitable detail/channel "
                "detail/*face* detail/message detail/async* detail/operations detail/io_* detail/item* detail/waitable "
-               "detail/shared_* detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
+               "detail/robust_futex detail/shared_* detail/endpoint* detail/ends detail/range detail/input_iterator detail/bytes* detail/handle*",
     "process": "core future remote_error detail/future* init start_method process process_options this_process task mailbox address stdio limits cpu_count plugin "
                "detail/call* detail/task* detail/bind* detail/process* detail/mail* detail/request detail/handlers "
                "detail/receive* detail/start*",
