@@ -2,6 +2,8 @@
 
 #include "os/code.hpp"
 
+#include "os/per_thread.hpp"
+
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -104,10 +106,7 @@ private:
   std::vector<loaded_module> modules_;
 };
 
-const std::vector<loaded_module>& loaded_modules() {
-  thread_local code_map map;
-  return map.loaded_modules();
-}
+const std::vector<loaded_module>& loaded_modules() { return per_thread<code_map>().loaded_modules(); }
 
 // Two copies of one build may be loaded: the one of the recorded path comes first.
 const loaded_module* find_build(const code_place& place) {

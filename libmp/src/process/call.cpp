@@ -5,6 +5,7 @@
 
 #include "mp/error.hpp"
 #include "os/code.hpp"
+#include "os/per_thread.hpp"
 #include "process/elf_names.hpp"
 
 #include <cxxabi.h>
@@ -36,7 +37,7 @@ std::uintptr_t resolve(const call_target& target) {
 
 std::string name_function(std::uintptr_t code, std::string_view type) {
   // Reading a symbol table costs milliseconds, so each thread asks once a function.
-  thread_local std::unordered_map<std::uintptr_t, std::string> names;
+  auto& names = os::per_thread<std::unordered_map<std::uintptr_t, std::string>>();
   const auto [it, is_new] = names.try_emplace(code, type);
   if (!is_new) return it->second;
   os::code_place place;
