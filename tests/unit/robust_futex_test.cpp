@@ -49,7 +49,7 @@ private:
   const mp::detail::shared_block block_;
 };
 
-void sleep_until_let_go(shared& s, const robust_futex& f) {
+void await_end_of(shared& s, const robust_futex& f) {
   robust_futexes held;
   held.add(f);
   while (!f.is_let_go())
@@ -88,7 +88,7 @@ TEST_CASE("robust_futex: let go when its holder ends, not before", "[robust_fute
     CHECK_FALSE(f.is_let_go());
     SECTION("killed") { child.kill(SIGKILL); }
     SECTION("by itself") { may_end.tell(); }
-    sleep_until_let_go(page.value(), f);
+    await_end_of(page.value(), f);
     f.reset();
     CHECK_FALSE(f.is_let_go());
     // Another holds it, as the first did.
@@ -108,7 +108,7 @@ TEST_CASE("robust_futex: one that executes another program has let go", "[robust
     return 1;
   });
   REQUIRE(holds.hear());
-  sleep_until_let_go(page.value(), f);
+  await_end_of(page.value(), f);
   child.kill(SIGKILL);
   CHECK(child.wait() == SIGKILL);
 }
@@ -129,7 +129,7 @@ TEST_CASE("robust_futex: no end is missed by who goes to sleep beside it", "[rob
       return 0;
     });
     REQUIRE(holds.hear());
-    sleep_until_let_go(s, s.lives[0]);
+    await_end_of(s, s.lives[0]);
     REQUIRE(child.wait() == SIGKILL);
   }
 }

@@ -13,7 +13,7 @@ T& per_thread() {
   thread_local T* value = nullptr;  // these two have no destructor: they can be read to the very end
   thread_local bool is_gone = false;
   struct reaper {
-    reaper() noexcept { is_gone = false; }
+    reaper() noexcept {}  // not constexpr: so it is known to the thread's end from where it is declared, not before
     ~reaper() {
       delete value;
       value = nullptr;
