@@ -4,6 +4,8 @@
 #include "channel_faults.hpp"
 #include "support/child.hpp"
 
+#include <unistd.h>
+#include <cstdlib>
 #include <map>
 #include <utility>
 
@@ -69,6 +71,19 @@ void write_into_what_comes_along(mp::connection c, mp::sender<note> notes) {
 
 std::string as_text(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// By a static object's destructor, say.
+void get_behind_main() {
+  static mp::queue<int> q;
+  q.put(1);
+  if (q.get() != 1) ::_exit(2);
+  const auto again = [] {
+    q.put(2);
+    if (q.get() != 2) ::_exit(3);
+  };
+  if (std::atexit(again) != 0) ::_exit(4);
+  std::exit(0);
 }
 
 }  // namespace
@@ -284,4 +299,12 @@ TEST_CASE("connection: an end goes to a process, and from there to another, and 
     CHECK_ERRC(mine.recv_bytes_for(patience), peer_died);
   }
   CHECK_CLEAN(ledger);
+}
+
+TEST_CASE("channel: a queue serves who comes after the destructors of its thread", "[channel][faults]") {
+  mp::process p{get_behind_main};
+  p.start();
+  const auto status = p.join_for(patience);
+  REQUIRE(status);
+  CHECK(status->success());
 }

@@ -2,6 +2,7 @@
 
 #include "channel/ring_channel.hpp"
 #include "channel/ring_mutants.hpp"
+#include "os/per_thread.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -28,7 +29,7 @@ struct thread_table {
 u64 next_channel_serial() noexcept { return next_serial.fetch_add(1, std::memory_order_relaxed); }
 
 ring_channel::cell_use& ring_channel::my_cell() {
-  thread_local thread_table<cell_use> table;
+  auto& table = os::per_thread<thread_table<cell_use>>();
   for (cell_use& use : table.uses)
     if (use.serial == serial_) return use;
   std::erase_if(table.uses, [](const cell_use& use) { return use.channel.expired(); });
